@@ -1,0 +1,1 @@
+"""Configuration: pydantic models and their loading. Imports neither torch, ray nor vllm."""

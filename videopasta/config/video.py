@@ -1,0 +1,120 @@
+"""How a video is sampled, sized and decoded: the part of the configuration that decides which pixels a model sees."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Backend = Literal["pyav", "decord", "torchcodec"]
+
+
+class Frozen(BaseModel):
+    """Base of every configuration model: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _even(n: int, name: str) -> int:
+    if n % 2:
+        raise ValueError(f"{name}={n}: Qwen2.5-VL merges frames in pairs; use {n + 1}")
+    return n
+
+
+class UniformPlan(Frozen):
+    """`num_frames` frames spread evenly over the clip's time, first and last frame included."""
+
+    kind: Literal["uniform"] = "uniform"
+    num_frames: int = Field(32, ge=2)
+    """Frames per clip (the paper's headline is 32). Shorter clips give all their frames, less one when odd."""
+
+    @field_validator("num_frames")
+    @classmethod
+    def _is_even(cls, n: int) -> int:
+        return _even(n, "num_frames")
+
+
+class FpsPlan(Frozen):
+    """One frame every `1 / fps` seconds from the clip's start: the sparse view of the adversary at 1 fps."""
+
+    kind: Literal["fps"] = "fps"
+    fps: float = Field(1.0, gt=0)
+    """Frames per second of video. The paper's adversarial responses see 1."""
+    max_frames: int = Field(32, ge=2)
+    """When the clip is longer than `max_frames / fps` seconds: that many, spread evenly."""
+
+    @field_validator("max_frames")
+    @classmethod
+    def _is_even(cls, n: int) -> int:
+        return _even(n, "max_frames")
+
+
+class NativePlan(Frozen):
+    """Every frame of the clip, or `max_frames` spread evenly when there are more."""
+
+    kind: Literal["native"] = "native"
+    max_frames: int = Field(64, ge=2)
+    """Cap on the frames, hence on the tokens."""
+
+    @field_validator("max_frames")
+    @classmethod
+    def _is_even(cls, n: int) -> int:
+        return _even(n, "max_frames")
+
+
+class WindowPlan(Frozen):
+    """`num_frames` frames spread evenly over one window of the clip: dense sampling of a long video."""
+
+    kind: Literal["window"] = "window"
+    num_frames: int = Field(32, ge=2)
+    """Frames in the window."""
+    window_s: float = Field(8.0, gt=0)
+    """Length of the window in seconds; the whole clip when it is shorter."""
+    position: float = Field(0.5, ge=0, le=1)
+    """Where the window lies: 0 at the clip's start, 1 at its end."""
+
+    @field_validator("num_frames")
+    @classmethod
+    def _is_even(cls, n: int) -> int:
+        return _even(n, "num_frames")
+
+
+PlanConfig = Annotated[UniformPlan | FpsPlan | NativePlan | WindowPlan, Field(discriminator="kind")]
+
+
+class PixelBudget(Frozen):
+    """Size of a frame, as Qwen2.5-VL's processor chooses it: the aspect ratio kept, sides multiples of `factor`."""
+
+    factor: int = Field(28, ge=1)
+    """Patch size 14 x spatial merge 2 (Qwen2.5-VL). Each 28x28 pixels of a frame pair become one token."""
+    min_pixels: int = Field(128 * 28 * 28, ge=1)
+    """Smallest frame in pixels (qwen-vl-utils' VIDEO_MIN_PIXELS)."""
+    max_pixels: int = Field(768 * 28 * 28, ge=1)
+    """Largest frame in pixels (qwen-vl-utils' VIDEO_MAX_PIXELS)."""
+    total_pixels: int = Field(16384 * 28 * 28, ge=1)
+    """Largest clip in pixels, all frames together; long plans get smaller frames, never below `min_pixels`."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "PixelBudget":
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(
+                f"min_pixels={self.min_pixels} is more than max_pixels={self.max_pixels}; swap them"
+            )
+        return self
+
+
+class DecodeConfig(Frozen):
+    """How clips become frames, and what is refused."""
+
+    backend: Backend = "pyav"
+    """Decoder. `pyav` is exact on every codec; the others are recorded in the row when chosen."""
+    pixels: PixelBudget = PixelBudget()
+    """Frame size."""
+    min_frames: int = Field(16, ge=2)
+    """Clips with fewer frames are quarantined as too short: half a second at 30 fps shows no event."""
+    max_duration_s: float = Field(7200.0, gt=0)
+    """Clips (spans, where one is given) longer than this are quarantined: 32 frames of ten hours show nothing."""
+    max_frame_pixels: int = Field(8192 * 4320, ge=1)
+    """Source frames larger than this are quarantined instead of filling the memory."""
+    deadline_s: float = Field(120.0, gt=0)
+    """A clip not fetched and decoded by then is quarantined and its decoder process killed."""
+    recycle_after: int = Field(200, ge=1)
+    """A decoder process is replaced after this many clips: decoders leak (decord #154)."""
