@@ -1,0 +1,185 @@
+"""The configuration of a generation run. Defaults are the paper's where it gives them ([C] in docs/method.md)."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from videopasta.config.models import OPERATIONAL, ModelConfig, PoolConfig, VllmModel
+from videopasta.config.video import DecodeConfig, FpsPlan, Frozen, PlanConfig, UniformPlan
+
+FailureMode = Literal["spatial", "temporal", "cross_frame"]
+FAILURE_MODES: tuple[FailureMode, ...] = ("spatial", "temporal", "cross_frame")
+
+
+class PreferredPlans(Frozen):
+    """How the clip is seen for the preferred response, by failure mode. Equal plans are decoded and encoded once."""
+
+    spatial: PlanConfig = UniformPlan()
+    """The paper's "dense sampling"; 32 uniform frames are its headline."""
+    temporal: PlanConfig = UniformPlan()
+    """The paper's "native frame rate"; `{kind: native, max_frames: 64}` is the literal reading."""
+    cross_frame: PlanConfig = UniformPlan()
+    """The paper's "uniform over the whole video"."""
+
+
+class PlansConfig(Frozen):
+    """Frame plans of the three views of a clip."""
+
+    query: PlanConfig = UniformPlan()
+    """What the query writer sees."""
+    preferred: PreferredPlans = PreferredPlans()
+    """What the preferred response is grounded in."""
+    adversarial: PlanConfig = FpsPlan()
+    """What the adversarial response is grounded in: sparse, 1 fps in the paper."""
+
+
+class SamplingConfig(Frozen):
+    """How an answer is drawn from a model."""
+
+    temperature: float = Field(0.7, ge=0)
+    """0 is greedy. [default, not stated by the paper]"""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus. [default]"""
+    max_tokens: int = Field(96, ge=1)
+    """Longest answer in tokens."""
+
+
+class QueriesConfig(Frozen):
+    """Queries per clip."""
+
+    per_mode: int = Field(10, ge=1)
+    """Queries per failure mode and clip. [default: 10 fits the paper's total]"""
+    max_rounds: int = Field(2, ge=1)
+    """The writer is asked again, with another seed, while de-duplication leaves fewer than `per_mode`."""
+    max_chars: int = Field(160, ge=10)
+    """Longest query in characters, enforced by the output schema."""
+    sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
+    """How queries are drawn."""
+
+
+class ResponsesConfig(Frozen):
+    """Preferred and adversarial responses."""
+
+    num_adversaries: int = Field(3, ge=1)
+    """Adversarial responses per preferred one: 3 in the paper. More than a mode has are a configuration error."""
+    min_words: int = Field(10, ge=1)
+    """Shortest answer asked for. The paper's preferred answers have 10 to 19 words."""
+    max_words: int = Field(20, ge=1)
+    """Longest answer asked for. The paper's adversarial answers have 11 to 20 words."""
+    preferred: SamplingConfig = SamplingConfig(temperature=0.0)
+    """How preferred responses are drawn: greedy, the model's best. [default]"""
+    adversarial: SamplingConfig = SamplingConfig()
+    """How adversarial queries and responses are drawn. [default]"""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ResponsesConfig":
+        if self.max_words < self.min_words:
+            raise ValueError(f"max_words={self.max_words} is below min_words={self.min_words}; raise max_words")
+        return self
+
+
+class GuardsConfig(Frozen):
+    """Cheap checks before the judge. A candidate that fails one is kept as dropped, with its reason."""
+
+    max_length_ratio: float = Field(1.5, ge=1)
+    """Longest answer over shortest, in words: DPO learns length instead of truth beyond it (TEMPLE)."""
+    min_words: int = Field(2, ge=1)
+    """Answers with fewer words are empty in all but name."""
+    drop_containment: bool = True
+    """Drop when one answer contains the other (TEMPLE)."""
+    drop_refusals: bool = True
+    """Drop when either answer declines to answer."""
+
+
+class JudgeConfig(Frozen):
+    """How verdicts are formed from votes."""
+
+    num_samples: int = Field(1, ge=1)
+    """Votes per judge model and candidate; each has its own seed."""
+    sampling: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=256)
+    """How votes are drawn. More than one sample needs a temperature above 0."""
+    min_confidence: float = Field(0.5, ge=0, le=1)
+    """Mean confidence below it drops the candidate. [default]"""
+    min_agreement: float = Field(0.5, ge=0, le=1)
+    """Share of votes that agree with the majority; below it drops the candidate. [default]"""
+    describe_clip: bool = False
+    """Give the judge a description of the clip written by the response model (i-SRT: helps)."""
+    max_reason_chars: int = Field(160, ge=10)
+    """Longest reason in a vote, enforced by the output schema."""
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> "JudgeConfig":
+        if self.num_samples > 1 and self.sampling.temperature == 0:
+            raise ValueError(
+                f"num_samples={self.num_samples} with temperature=0 gives equal votes; "
+                "set judge.sampling.temperature above 0 or num_samples to 1"
+            )
+        return self
+
+
+class OutputConfig(Frozen):
+    """How often results are committed."""
+
+    clips_per_shard: int = Field(64, ge=1)
+    """A shard is committed after this many clips ..."""
+    flush_s: float = Field(60.0, gt=0)
+    """... or this many seconds, whichever comes first: what a killed driver can lose."""
+
+
+class GenerateConfig(Frozen):
+    """One run of `videopasta generate`: from videos to candidates, pairs and quarantine."""
+
+    seed: int = 0
+    """Every request's seed derives from it and from the row, never from worker or time."""
+    failure_modes: tuple[FailureMode, ...] = FAILURE_MODES
+    """Which pairs are made."""
+    query_model: ModelConfig = VllmModel(
+        model="OpenGVLab/InternVL2_5-38B",
+        trust_remote_code=True,
+        tensor_parallel_size=2,
+        pool=PoolConfig(num_gpus=2, clips_in_flight=8),
+    )
+    """Writes the queries."""
+    response_model: ModelConfig = VllmModel(
+        model="Qwen/Qwen2.5-VL-7B-Instruct", pool=PoolConfig(num_gpus=1, clips_in_flight=8)
+    )
+    """Answers well (dense frames) and badly (sparse frames, misleading query): the model to be aligned, frozen."""
+    judge_model: ModelConfig | tuple[ModelConfig, ...] = VllmModel(
+        model="Qwen/Qwen2.5-32B-Instruct",
+        tensor_parallel_size=2,
+        pool=PoolConfig(num_gpus=2, clips_in_flight=16),
+    )
+    """Gives the verdicts, from text alone. A list makes a jury with majority vote."""
+    decode: DecodeConfig = DecodeConfig()
+    """How clips become frames."""
+    decode_pool: PoolConfig = Field(
+        PoolConfig(min_size=1, max_size=8, clips_in_flight=1), json_schema_extra=OPERATIONAL
+    )
+    """Actors that decode, each with one decoder process."""
+    plans: PlansConfig = PlansConfig()
+    """Which frames each role sees."""
+    prompts: str | None = None
+    """Folder whose files replace the shipped templates of the same name (videopasta/prompts/templates)."""
+    queries: QueriesConfig = QueriesConfig()
+    """Query generation."""
+    responses: ResponsesConfig = ResponsesConfig()
+    """Response generation."""
+    guards: GuardsConfig = GuardsConfig()
+    """Checks before the judge."""
+    judge: JudgeConfig = JudgeConfig()
+    """Verdicts."""
+    output: OutputConfig = Field(OutputConfig(), json_schema_extra=OPERATIONAL)
+    """Committing."""
+
+    @property
+    def judges(self) -> tuple[ModelConfig, ...]:
+        """The judge models, one or more."""
+        return self.judge_model if isinstance(self.judge_model, tuple) else (self.judge_model,)
+
+    @model_validator(mode="after")
+    def _modes_differ(self) -> "GenerateConfig":
+        if not self.failure_modes or len(set(self.failure_modes)) != len(self.failure_modes):
+            raise ValueError(f"failure_modes={list(self.failure_modes)}: name each at most once, at least one")
+        if not self.judges:
+            raise ValueError("judge_model is an empty list; name at least one model")
+        return self
