@@ -1,14 +1,18 @@
 """The configuration of a generation run. Defaults are the paper's where it gives them ([C] in docs/method.md)."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from videopasta.config.models import OPERATIONAL, ModelConfig, PoolConfig, VllmModel
 from videopasta.config.video import DecodeConfig, FpsPlan, Frozen, PlanConfig, UniformPlan
 
 FailureMode = Literal["spatial", "temporal", "cross_frame"]
 FAILURE_MODES: tuple[FailureMode, ...] = ("spatial", "temporal", "cross_frame")
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 class PreferredPlans(Frozen):
@@ -144,12 +148,14 @@ class GenerateConfig(Frozen):
         model="Qwen/Qwen2.5-VL-7B-Instruct", pool=PoolConfig(num_gpus=1, clips_in_flight=8)
     )
     """Answers well (dense frames) and badly (sparse frames, misleading query): the model to be aligned, frozen."""
-    judge_model: ModelConfig | tuple[ModelConfig, ...] = VllmModel(
-        model="Qwen/Qwen2.5-32B-Instruct",
-        tensor_parallel_size=2,
-        pool=PoolConfig(num_gpus=2, clips_in_flight=16),
+    judge_model: Annotated[tuple[ModelConfig, ...], BeforeValidator(_as_list), Field(min_length=1)] = (
+        VllmModel(
+            model="Qwen/Qwen2.5-32B-Instruct",
+            tensor_parallel_size=2,
+            pool=PoolConfig(num_gpus=2, clips_in_flight=16),
+        ),
     )
-    """Gives the verdicts, from text alone. A list makes a jury with majority vote."""
+    """Gives the verdicts, from text alone: one model, or a list of them that votes."""
     decode: DecodeConfig = DecodeConfig()
     """How clips become frames."""
     decode_pool: PoolConfig = Field(
@@ -171,15 +177,8 @@ class GenerateConfig(Frozen):
     output: OutputConfig = Field(OutputConfig(), json_schema_extra=OPERATIONAL)
     """Committing."""
 
-    @property
-    def judges(self) -> tuple[ModelConfig, ...]:
-        """The judge models, one or more."""
-        return self.judge_model if isinstance(self.judge_model, tuple) else (self.judge_model,)
-
     @model_validator(mode="after")
     def _modes_differ(self) -> "GenerateConfig":
         if not self.failure_modes or len(set(self.failure_modes)) != len(self.failure_modes):
             raise ValueError(f"failure_modes={list(self.failure_modes)}: name each at most once, at least one")
-        if not self.judges:
-            raise ValueError("judge_model is an empty list; name at least one model")
         return self

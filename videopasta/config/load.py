@@ -14,7 +14,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_config(model: type[Config], path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read `path` (nothing: the defaults), apply `overrides` ("a.b=value", the value in YAML), validate.
+    """Read `path` (nothing: the defaults), validate, apply `overrides` ("a.b=value", the value in YAML), validate.
 
     Raises:
         UserError: the file, the key, the value and the fix, for every mistake found at once.
@@ -31,8 +31,16 @@ def load_config(model: type[Config], path: str | Path | None = None, overrides: 
         if not isinstance(loaded, dict | None):
             raise UserError(f"--config {path}: expected `key: value` lines, found {type(loaded).__name__}")
         data = loaded or {}
+    config = _validate(model, data, source)
+    if not overrides:
+        return config
+    data = config.model_dump(mode="json")
     for override in overrides:
         _apply_override(data, override)
+    return _validate(model, data, f"{source} with --set")
+
+
+def _validate(model: type[Config], data: dict[str, Any], source: str) -> Config:
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -51,6 +59,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     node = data
     for name in parents:
         child = node.setdefault(name, {})
+        if isinstance(child, list) and len(child) == 1:
+            child = child[0]  # a lone judge is a list of one
         if not isinstance(child, dict):
             raise UserError(f"--set {override}: {name!r} is {child!r}, it has no keys below it")
         node = child
@@ -73,8 +83,7 @@ def _explain(error: ValidationError, source: str, model: type[BaseModel]) -> str
     return "\n".join(lines)
 
 
-_UNION_TAGS = {"vllm", "openai", "uniform", "fps", "native", "window", "tuple[tagged-union[VllmModel,OpenAIModel],...]",
-               "tagged-union[VllmModel,OpenAIModel]"}
+_UNION_TAGS = {"vllm", "openai", "uniform", "fps", "native", "window"}
 
 
 def _all_keys(model: type[BaseModel]) -> set[str]:

@@ -1,8 +1,8 @@
 """Which models play the three roles, and on which actors they run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from videopasta.config.video import Frozen
 
@@ -86,4 +86,10 @@ class OpenAIModel(Frozen):
     """The actors that talk to it."""
 
 
-ModelConfig = Annotated[VllmModel | OpenAIModel, Field(discriminator="engine")]
+def _engine(value: Any) -> str:
+    return value.get("engine", "vllm") if isinstance(value, dict) else getattr(value, "engine", "vllm")
+
+
+ModelConfig = Annotated[
+    Annotated[VllmModel, Tag("vllm")] | Annotated[OpenAIModel, Tag("openai")], Discriminator(_engine)
+]

@@ -1,8 +1,8 @@
 """How a video is sampled, sized and decoded: the part of the configuration that decides which pixels a model sees."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 Backend = Literal["pyav", "decord", "torchcodec"]
 
@@ -77,7 +77,17 @@ class WindowPlan(Frozen):
         return _even(n, "num_frames")
 
 
-PlanConfig = Annotated[UniformPlan | FpsPlan | NativePlan | WindowPlan, Field(discriminator="kind")]
+def _kind(value: Any) -> str:
+    return value.get("kind", "uniform") if isinstance(value, dict) else getattr(value, "kind", "uniform")
+
+
+PlanConfig = Annotated[
+    Annotated[UniformPlan, Tag("uniform")]
+    | Annotated[FpsPlan, Tag("fps")]
+    | Annotated[NativePlan, Tag("native")]
+    | Annotated[WindowPlan, Tag("window")],
+    Discriminator(_kind),
+]
 
 
 class PixelBudget(Frozen):
