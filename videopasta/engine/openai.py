@@ -1,0 +1,128 @@
+"""Any OpenAI-compatible endpoint as an engine: OpenAI's own, a vLLM or SGLang server, a gateway.
+
+Retries with exponential back-off and their limits are the `openai` client's; the rate limit is aiolimiter's.
+"""
+
+import asyncio
+import base64
+import io
+import os
+from fractions import Fraction
+from typing import Any
+
+import aiolimiter
+import av
+import openai
+from PIL import Image
+
+from videopasta.config import OpenAIModel
+from videopasta.engine.protocol import Answer, ModelId, Request, RequestError, Token, Usage, Video
+
+JPEG_QUALITY = 95
+
+
+class OpenAIEngine:
+    """Talks to the endpoint of `config`."""
+
+    def __init__(self, config: OpenAIModel) -> None:
+        """Connects at the first request. A missing key is sent as "none": local servers ask for none."""
+        self._config = config
+        self.model_id = ModelId(config.model, config.revision)
+        self._client = openai.AsyncOpenAI(
+            base_url=config.base_url,
+            api_key=os.environ.get(config.api_key_env, "none"),
+            max_retries=config.max_retries,
+            timeout=config.timeout_s,
+        )
+        # One token a minute at least, and no burst beyond a second's worth.
+        per_second = config.requests_per_minute / 60
+        self._limiter = aiolimiter.AsyncLimiter(max(1.0, per_second), max(1.0, per_second) / per_second)
+        self._slots = asyncio.Semaphore(config.max_concurrency)
+
+    async def generate(self, request: Request) -> Answer:
+        """See `Engine.generate`."""
+        content: list[dict[str, Any]] = []
+        if request.video is not None:
+            content += await asyncio.to_thread(encode_video, request.video, self._config.video_as)
+        content.append({"type": "text", "text": request.prompt})
+        arguments: dict[str, Any] = {}
+        if request.json_schema is not None:
+            schema = {"name": "answer", "schema": request.json_schema, "strict": True}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if request.top_logprobs is not None:
+            arguments |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        try:
+            async with self._slots, self._limiter:
+                completion = await self._client.chat.completions.create(
+                    model=self._config.model,
+                    messages=[{"role": "user", "content": content}],  # type: ignore[list-item, misc]
+                    temperature=request.sampling.temperature,
+                    top_p=request.sampling.top_p,
+                    max_tokens=request.sampling.max_tokens,
+                    seed=request.seed,
+                    **arguments,
+                )
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError):
+            raise  # the key or the model's name is wrong: every row would fail
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            too_long = "context length" in str(error) or "longer than the maximum" in str(error)
+            raise RequestError("prompt_too_long" if too_long else "engine_refused", str(error)) from error
+        except openai.APIError as error:
+            retries = f"after {self._config.max_retries} retries"
+            raise RequestError("endpoint_failed", f"{self._config.base_url} {retries}: {error!r}") from error
+        return _answer(completion)
+
+    def close(self) -> None:
+        """See `Engine.close`. Sockets close with the process."""
+
+
+def _answer(completion: Any) -> Answer:
+    choice, usage = completion.choices[0], completion.usage
+    details = usage.prompt_tokens_details
+    places = choice.logprobs.content if choice.logprobs else []
+    return Answer(
+        text=(choice.message.content or "").strip(),
+        finish_reason=choice.finish_reason,
+        usage=Usage(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=(details.cached_tokens or 0) if details else 0,
+        ),
+        tokens=tuple(
+            Token(place.token, place.logprob, tuple((top.token, top.logprob) for top in place.top_logprobs))
+            for place in places
+        ),
+    )
+
+
+def encode_video(video: Video, video_as: str) -> list[dict[str, Any]]:
+    """`video` as content parts of a chat message: one JPEG a frame, or one inline MP4 that keeps time."""
+    if video_as == "image_frames":
+        return [
+            {"type": "image_url", "image_url": {"url": _data_url("image/jpeg", _jpeg(frame))}} for frame in video.frames
+        ]
+    return [{"type": "video_url", "video_url": {"url": _data_url("video/mp4", _mp4(video))}}]
+
+
+def _data_url(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def _jpeg(frame: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _mp4(video: Video) -> bytes:
+    """H.264 at the sampled frame rate, near-lossless (CRF 10)."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        rate = Fraction(video.sampled_fps).limit_denominator(1000)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "10", "preset": "veryfast"})
+        _, stream.height, stream.width, _ = video.frames.shape
+        stream.pix_fmt = "yuv420p"
+        for frame in video.frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()

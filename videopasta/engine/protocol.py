@@ -1,0 +1,115 @@
+"""What every engine takes and gives: requests in, answers out, both frozen values.
+
+In: a prompt, optionally one decoded video, how to sample, optionally a JSON schema. Out: the text, the tokens with
+their log-probs when asked for, and the engine's own token and cache counts. An engine keeps no state that an
+answer depends on: the same request gives the same answer, whatever else is in flight (on GPU up to the kernels'
+rounding).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from videopasta.config import SamplingConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """A decoded clip as a model sees it."""
+
+    frames: np.ndarray
+    """uint8, (T frames, H, W, 3), RGB; T even, H and W multiples of the model's patch factor (28)."""
+    sampled_fps: float
+    """Frames per second of video time in `frames`: what M-RoPE's time axis is built from."""
+    cache_key: str
+    """Equal keys mean equal pixels: video hash and frame plan. Engines reuse the encoded prefix by it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to a model."""
+
+    prompt: str
+    """The user's turn. The engine applies the model's chat template; the video stands before the text."""
+    sampling: SamplingConfig
+    seed: int
+    video: Video | None = None
+    json_schema: dict[str, Any] | None = None
+    """When given, the text is JSON of this schema (if `finish_reason` is "stop")."""
+    top_logprobs: int | None = None
+    """None: no log-probs. n >= 0: those of the answer's tokens, and of the n likeliest at each place."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an answer."""
+
+    text: str
+    logprob: float
+    """Natural logarithm, of the distribution before temperature and top-p."""
+    top: tuple[tuple[str, float], ...] = ()
+    """The likeliest tokens at this place with their log-probs, best first."""
+    id: int | None = None
+    """None when the endpoint does not tell."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts as the engine reports them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    """Prompt tokens taken from the prefix cache; 0 when the endpoint does not tell."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said."""
+
+    text: str
+    finish_reason: str
+    """"stop", or "length" when `max_tokens` cut the answer."""
+    usage: Usage
+    tokens: tuple[Token, ...] = ()
+    """Empty unless log-probs were asked for."""
+    prompt_token_ids: tuple[int, ...] | None = field(default=None, repr=False)
+    """The whole prompt, video placeholders expanded; None when the endpoint does not tell."""
+
+
+@dataclass(frozen=True)
+class ModelId:
+    """Which weights answered."""
+
+    name: str
+    revision: str | None
+    """Commit on the hub, or `sha256:...` over a local folder; None when the endpoint does not tell."""
+
+
+class RequestError(Exception):
+    """This request cannot be answered, and asking again would not help: the row is quarantined, the run goes on."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        """`prompt_too_long` or `engine_refused` or `endpoint_failed`."""
+        self.detail = detail
+
+
+class Engine(Protocol):
+    """A model that answers. Any number of `generate` calls may be in flight; the engine batches them."""
+
+    model_id: ModelId
+
+    async def generate(self, request: Request) -> Answer:
+        """Answer one request.
+
+        Raises:
+            RequestError: the request itself is at fault.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model. No call may be in flight."""
+        ...

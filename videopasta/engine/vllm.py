@@ -1,0 +1,276 @@
+"""vLLM as an engine, on CPU and GPU: one process on CPU, vLLM's own engine processes on GPU.
+
+On CPU `LLMEngine` is stepped by a thread of ours: vLLM's asynchronous front end starts two more processes, which
+on two cores load for 23 s instead of 4 and answer the first request after 20 s instead of 4 (2 cores, 2026-11-23).
+On GPU that front end (`AsyncLLM`) is what keeps tokenising off the GPU's critical path.
+"""
+
+import asyncio
+import os
+import queue
+import threading
+import uuid
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from videopasta.config import VllmModel
+from videopasta.engine.models import local_path, revision_of
+from videopasta.engine.protocol import Answer, ModelId, Request, RequestError, Token, Usage
+
+# vLLM's CPU attention takes multiples of 32; the smaller the block, the closer a cached prefix ends to the video's.
+CPU_BLOCK_SIZE = 32
+# The processed pixels of about 13 clips of 32 frames at 448x448, in float32.
+MM_PROCESSOR_CACHE_GIB = 1
+
+
+def has_gpu() -> bool:
+    """Whether torch sees a CUDA device in this process."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+class VllmEngine:
+    """Hosts `config.model` in this process. One engine per process: vLLM keeps global state."""
+
+    def __init__(self, config: VllmModel, *, video: bool, in_process: bool | None = None) -> None:
+        """Load the model: seconds for a small one, minutes for a large one.
+
+        Args:
+            config: which model, and how.
+            video: whether requests carry video. A text model is never asked for its video processor.
+            in_process: step the engine in a thread of this process (default: on CPU), or leave it to vLLM's own
+                processes (default: on GPU).
+
+        Raises:
+            UserError: the model's folder does not exist.
+        """
+        gpu = has_gpu()
+        in_process = not gpu if in_process is None else in_process
+        # vLLM reads these from the environment only, some of them at import.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING" if gpu else "ERROR")
+        from vllm import AsyncEngineArgs
+
+        path = local_path(config.model)
+        arguments: dict[str, Any] = {
+            "model": path,
+            "revision": config.revision,
+            "dtype": config.dtype,
+            "max_model_len": config.max_model_len,
+            "trust_remote_code": config.trust_remote_code,
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "max_num_seqs": config.max_num_seqs,
+            "enforce_eager": config.enforce_eager,
+            "enable_prefix_caching": True,
+            "seed": 0,  # each request brings its own
+            "disable_log_stats": in_process,
+            # Without it a small model pads its JSON with blanks until max_tokens.
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        }
+        if gpu:
+            arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
+        else:
+            arguments["block_size"] = CPU_BLOCK_SIZE
+            arguments["kv_cache_memory_bytes"] = config.kv_cache_gib * 2**30
+        if video:
+            arguments["limit_mm_per_prompt"] = {"video": 1, "image": 0}
+            arguments["mm_processor_cache_gb"] = MM_PROCESSOR_CACHE_GIB
+        engine_args = AsyncEngineArgs(**arguments)
+        self._driver: _Driver = _InProcess(engine_args) if in_process else _OwnProcesses(engine_args)
+        model_config = self._driver.vllm_config.model_config
+        self.model_id = ModelId(config.model, revision_of(path, config.revision, model_config.hf_config))
+        self._tokenizer = self._driver.tokenizer
+        self._max_model_len: int = model_config.max_model_len
+        # Frames arrive at their final size; Qwen's processors would otherwise apply bounds of their own.
+        is_qwen = model_config.hf_config.model_type.startswith("qwen")
+        self._processor_kwargs = {"do_resize": False} if is_qwen else {}
+        self._placeholder = _video_placeholder(model_config) if video else ""
+
+    async def generate(self, request: Request) -> Answer:
+        """See `Engine.generate`."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        params = SamplingParams(
+            temperature=request.sampling.temperature,
+            top_p=request.sampling.top_p,
+            max_tokens=request.sampling.max_tokens,
+            seed=request.seed,
+            logprobs=request.top_logprobs,
+            structured_outputs=StructuredOutputsParams(json=request.json_schema)
+            if request.json_schema
+            else None,
+        )
+        output = await self._driver.generate(self._prompt(request), params)
+        completion = output.outputs[0]
+        tokens: tuple[Token, ...] = ()
+        if request.top_logprobs is not None:
+            tokens = tuple(
+                _token(token_id, places)
+                for token_id, places in zip(completion.token_ids, completion.logprobs, strict=True)
+            )
+        return Answer(
+            text=completion.text.strip(),
+            finish_reason=completion.finish_reason,
+            usage=Usage(
+                prompt_tokens=len(output.prompt_token_ids),
+                completion_tokens=len(completion.token_ids),
+                cached_tokens=output.num_cached_tokens or 0,
+            ),
+            tokens=tokens,
+            prompt_token_ids=tuple(output.prompt_token_ids),
+        )
+
+    def _prompt(self, request: Request) -> dict[str, Any]:
+        content = request.prompt if request.video is None else f"{self._placeholder}{request.prompt}"
+        text = self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        if request.video is None:
+            return {"prompt": text}
+        frames, fps = request.video.frames, request.video.sampled_fps
+        # The sampled clip is presented as a video of its own, so that transformers and vLLM both derive exactly
+        # `sampled_fps` (len(frames_indices) / total_num_frames * fps) and sample nothing themselves.
+        metadata = {
+            "fps": fps,
+            "total_num_frames": len(frames),
+            "duration": len(frames) / fps,
+            "frames_indices": list(range(len(frames))),
+            "video_backend": "videopasta",
+            "do_sample_frames": False,
+        }
+        return {
+            "prompt": text,
+            "multi_modal_data": {"video": [(frames, metadata)]},
+            "multi_modal_uuids": {"video": [request.video.cache_key]},
+            "mm_processor_kwargs": self._processor_kwargs,
+        }
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._driver.close()
+
+
+def _token(token_id: int, places: dict[int, Any]) -> Token:
+    ranked = sorted(places.values(), key=lambda place: -place.logprob)
+    chosen = places[token_id]
+    return Token(
+        text=chosen.decoded_token or "",
+        logprob=chosen.logprob,
+        top=tuple((place.decoded_token or "", place.logprob) for place in ranked),
+        id=token_id,
+    )
+
+
+def _video_placeholder(model_config: Any) -> str:
+    from vllm.model_executor.model_loader import get_model_cls
+
+    return get_model_cls(model_config).get_placeholder_str("video", 1)
+
+
+class _Driver(Protocol):
+    vllm_config: Any
+    tokenizer: Any
+
+    async def generate(self, prompt: dict[str, Any], params: Any) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class _InProcess:
+    """A thread that owns an `LLMEngine`: takes requests from an inbox, steps while any is unfinished."""
+
+    def __init__(self, engine_args: Any) -> None:
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        self._engine = LLMEngine.from_engine_args(engine_args)
+        self.vllm_config = self._engine.vllm_config
+        self.tokenizer = self._engine.get_tokenizer()
+        self._inbox: queue.SimpleQueue[tuple[dict[str, Any], Any, Future[Any]] | None] = queue.SimpleQueue()
+        self._pending: dict[str, Future[Any]] = {}
+        self._death: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
+        self._thread.start()
+
+    async def generate(self, prompt: dict[str, Any], params: Any) -> Any:
+        if self._death is not None:
+            raise RuntimeError("the engine died earlier; see the first error in this log") from self._death
+        future: Future[Any] = Future()
+        self._inbox.put((prompt, params, future))
+        return await asyncio.wrap_future(future)
+
+    def _run(self) -> None:
+        try:
+            while self._take():
+                for output in self._engine.step():
+                    if output.finished:
+                        self._pending.pop(output.request_id).set_result(output)
+        except BaseException as error:
+            # A failed step leaves the engine in no known state: everyone who waits must hear of it.
+            self._death = error
+            while not self._inbox.empty():
+                if item := self._inbox.get():
+                    self._pending[uuid.uuid4().hex] = item[2]
+            for future in self._pending.values():
+                future.set_exception(error)
+            raise
+
+    def _take(self) -> bool:
+        """Add what is in the inbox, waiting when there is nothing else to do; False on close."""
+        from vllm.exceptions import VLLMClientError
+
+        while True:
+            try:
+                item = self._inbox.get(block=not self._engine.has_unfinished_requests())
+            except queue.Empty:
+                return True
+            if item is None:
+                return False
+            prompt, params, future = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            request_id = uuid.uuid4().hex
+            self._pending[request_id] = future
+            try:
+                self._engine.add_request(request_id, prompt, params)
+            except VLLMClientError as error:
+                self._pending.pop(request_id).set_exception(_request_error(error))
+
+    def close(self) -> None:
+        self._inbox.put(None)
+        self._thread.join()
+        self._engine.engine_core.shutdown()
+
+
+def _request_error(error: Exception) -> RequestError:
+    text = str(error)
+    # vLLM has no exception of its own for it: the first is the tokeniser's check, the second the scheduler's.
+    too_long = "maximum context length" in text or "longer than the maximum" in text
+    return RequestError("prompt_too_long" if too_long else "engine_refused", text)
+
+
+class _OwnProcesses:
+    """vLLM's asynchronous front end, with the engine in processes of its own."""
+
+    def __init__(self, engine_args: Any) -> None:
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._engine = AsyncLLM.from_engine_args(engine_args)
+        self.vllm_config = self._engine.vllm_config
+        self.tokenizer = self._engine.renderer.tokenizer
+
+    async def generate(self, prompt: dict[str, Any], params: Any) -> Any:
+        from vllm.exceptions import VLLMClientError
+
+        last = None
+        try:
+            async for output in self._engine.generate(prompt, params, request_id=uuid.uuid4().hex):
+                last = output
+        except VLLMClientError as error:
+            raise _request_error(error) from error
+        return last
+
+    def close(self) -> None:
+        self._engine.shutdown()

@@ -1,0 +1,1 @@
+"""Small models of the real architectures: what runs without any download."""
