@@ -1,0 +1,62 @@
+"""The decoder process of `worker.py`: ``python -m videopasta.video._child SOCKET_FD PARENT_PID``.
+
+Reads requests from the socket, answers with a clip, a `VideoError`, or the traceback of a mistake of ours.
+Imports neither Ray nor torch (unless torchcodec is the backend).
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import traceback
+
+from videopasta.video.decode import DecodedClip, decode_clip
+from videopasta.video.errors import VideoError
+from videopasta.video.worker import receive, send
+
+_TIMER_SLACK_S = 5.0  # the parent kills at the deadline; the timer is for when there is no parent
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve until the socket closes."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    _die_with(int(sys.argv[2]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    import av
+
+    av.logging.set_level(None)
+    while True:
+        try:
+            job = receive(connection)
+        except (EOFError, ConnectionError):
+            return
+        if job is None:
+            send(connection, "ready")
+            continue
+        request, deadline_s = job
+        # Ends the process by its default action, in the kernel: also when C code holds the GIL.
+        signal.setitimer(signal.ITIMER_REAL, deadline_s + _TIMER_SLACK_S)
+        answer: DecodedClip | VideoError | str
+        try:
+            answer = decode_clip(request)
+        except VideoError as error:
+            answer = error
+        except Exception:  # the parent raises it
+            answer = traceback.format_exc()
+        send(connection, answer)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _die_with(parent: int) -> None:
+    """On Linux, let the kernel kill this process when its parent ends, even a stopped one."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit("the parent ended before the decoder started")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""One clip, from a uri to its frames: fetch, hash, probe, check, plan, decode, resize. Sequential, in one
+process.
+
+In: a `ClipRequest`. Out: a `DecodedClip` with one `FramePlan` per named plan and the pixels of each distinct
+plan. All plans of a clip are decoded in one pass over the union of their frames; equal plans share their
+pixels. Any clip that cannot be used raises `VideoError`. Deadlines and crashes are the business of
+`worker.py`.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from videopasta import storage
+from videopasta.config.video import Backend as BackendName
+from videopasta.config.video import DecodeConfig, PlanConfig
+from videopasta.video.backends import get_backend
+from videopasta.video.backends.base import UntrustedIndexError
+from videopasta.video.errors import Reason, VideoError
+from videopasta.video.identity import clip_id
+from videopasta.video.plan import FramePlan, make_plan, resolve_span, span_frames
+from videopasta.video.probe import Header, Video, VideoInfo, check_file, probe, read_header
+
+_BLOCK_BYTES = 1 << 20
+_SAME_TIME_S = 1e-3
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """A clip and how to see it."""
+
+    uri: str
+    start_s: float | None
+    end_s: float | None
+    plans: Mapping[str, PlanConfig | FramePlan]
+    """Named plans. A `FramePlan` from a row is decoded as it stands, with its own backend and size."""
+    config: DecodeConfig
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedClip:
+    """A clip's frames and everything the row keeps about them."""
+
+    video_sha256: str
+    clip_id: str
+    size_bytes: int
+    start_s: float
+    """Start of the span in seconds, resolved: 0 where the request has none."""
+    end_s: float
+    info: VideoInfo
+    plans: dict[str, FramePlan]
+    """By the request's names."""
+    frames: dict[str, np.ndarray]
+    """By `FramePlan.key`: uint8 (T, H, W, 3), RGB."""
+
+
+def decode_clip(request: ClipRequest) -> DecodedClip:
+    """Fetch, check, plan and decode one clip.
+
+    A video that is too long or too large by its header is refused before it is read through (a remote one is
+    fetched first).
+
+    Raises:
+        VideoError: any reason but `deadline` and `decoder_died`.
+    """
+    config = request.config
+    with _local_copy(request.uri) as (path, fetched_sha256):
+        size_bytes = check_file(path)
+        header = read_header(path, config.max_frame_pixels)
+        if header.declared_duration_s is not None:
+            _check_duration(request, header.declared_duration_s)
+        video_sha256 = fetched_sha256 or sha256_of(path)
+        try:
+            video = probe(path, header)
+            if video is not None:
+                try:
+                    plans, frames = _decode_plans(request, video)
+                except UntrustedIndexError:
+                    video = None
+            if video is None:
+                video = _index_by_decoding(path, header)
+                plans, frames = _decode_plans(request, video)
+            start_s, end_s = resolve_span(request.start_s, request.end_s, video.table.duration_s)
+        except VideoError as error:
+            raise VideoError(error.reason, error.detail, video_sha256) from error
+    return DecodedClip(
+        video_sha256=video_sha256,
+        clip_id=clip_id(video_sha256, request.start_s, request.end_s),
+        size_bytes=size_bytes,
+        start_s=start_s,
+        end_s=end_s,
+        info=video.info,
+        plans=plans,
+        frames=frames,
+    )
+
+
+def sha256_of(uri: str) -> str:
+    """SHA-256 of a file's content, in hex: the identity of a video.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with storage.open_input(uri) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bicubic, by Pillow: the one resize of every backend. uint8 (H, W, 3) in and out."""
+    if frame.shape[:2] == (height, width):
+        return frame
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
+
+
+@contextmanager
+def _local_copy(uri: str) -> Iterator[tuple[str, str | None]]:
+    """A local path of the content, and its hash when it had to be fetched (the copy is gone afterwards)."""
+    if storage.is_local(uri):
+        yield storage.local_path(uri), None
+        return
+    digest = hashlib.sha256()
+    with tempfile.NamedTemporaryFile(suffix=os.path.splitext(uri)[1][:16]) as copy:  # noqa: PTH122 - a uri
+        try:
+            with storage.open_input(uri) as stream:
+                while block := stream.read(_BLOCK_BYTES):
+                    digest.update(block)
+                    copy.write(block)
+        except FileNotFoundError as error:
+            raise VideoError(Reason.MISSING, f"{uri}: no such object") from error
+        except PermissionError as error:
+            raise VideoError(Reason.UNREADABLE, f"{uri}: {error}") from error
+        except OSError as error:
+            raise VideoError(Reason.FETCH_FAILED, f"{uri}: {error}") from error
+        copy.flush()
+        yield copy.name, digest.hexdigest()
+
+
+def _check_duration(request: ClipRequest, duration_s: float) -> None:
+    start_s, end_s = resolve_span(request.start_s, request.end_s, duration_s)
+    limit_s = request.config.max_duration_s
+    if end_s - start_s > limit_s:
+        raise VideoError(
+            Reason.TOO_LONG,
+            f"{end_s - start_s:.0f} s, over max_duration_s={limit_s:g}; give it a span, or raise the limit",
+        )
+
+
+def _index_by_decoding(path: str, header: Header) -> Video:
+    from videopasta.video.backends.pyav import index_by_decoding
+
+    return index_by_decoding(path, header)
+
+
+def _decode_plans(request: ClipRequest, video: Video) -> tuple[dict[str, FramePlan], dict[str, np.ndarray]]:
+    plans = {name: _frame_plan(request, plan, video) for name, plan in request.plans.items()}
+    by_backend: dict[str, dict[str, FramePlan]] = defaultdict(dict)
+    for plan in plans.values():
+        by_backend[plan.backend][plan.key] = plan
+    frames: dict[str, np.ndarray] = {}
+    for backend, distinct in by_backend.items():
+        frames |= _decode_union(video, backend, distinct)  # type: ignore[arg-type]
+    return plans, frames
+
+
+def _frame_plan(request: ClipRequest, plan: PlanConfig | FramePlan, video: Video) -> FramePlan:
+    table = video.table
+    if isinstance(plan, FramePlan):
+        known = plan.indices[-1] < table.num_frames
+        if (
+            not known
+            or np.abs(table.timestamps_s[list(plan.indices)] - plan.timestamps_s).max() > _SAME_TIME_S
+        ):
+            raise VideoError(
+                Reason.PLAN_MISMATCH,
+                f"plan {plan.key} has frame {plan.indices[-1]} at {plan.timestamps_s[-1]:.3f} s; the video"
+                f" has {table.num_frames} frames in {table.duration_s:.3f} s",
+            )
+        return plan
+    config = request.config
+    _check_duration(request, table.duration_s)
+    start_s, end_s = resolve_span(request.start_s, request.end_s, table.duration_s)
+    num_frames = len(span_frames(table, start_s, end_s))
+    if num_frames < config.min_frames:
+        raise VideoError(Reason.TOO_SHORT, f"{num_frames} frames, fewer than min_frames={config.min_frames}")
+    return make_plan(
+        plan,
+        table,
+        start_s=start_s,
+        end_s=end_s,
+        height=video.info.height,
+        width=video.info.width,
+        pixels=config.pixels,
+        backend=config.backend,
+    )
+
+
+def _decode_union(video: Video, backend: BackendName, plans: dict[str, FramePlan]) -> dict[str, np.ndarray]:
+    """The frames of several plans from one pass: by plan key, uint8 (T, H, W, 3)."""
+    out = {
+        key: np.empty((plan.num_frames, plan.height, plan.width, 3), np.uint8) for key, plan in plans.items()
+    }
+    places: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for key, plan in plans.items():
+        for place, index in enumerate(plan.indices):
+            places[index].append((key, place))
+    union = sorted(places)
+    for index, frame in zip(union, get_backend(backend).decode(video, union), strict=True):
+        sizes: dict[tuple[int, int], np.ndarray] = {}
+        for key, place in places[index]:
+            size = plans[key].height, plans[key].width
+            if size not in sizes:
+                sizes[size] = resize(frame, *size)
+            out[key][place] = sizes[size]
+    return out

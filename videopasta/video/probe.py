@@ -1,0 +1,281 @@
+"""What a video file is and when each of its frames is shown, told from its packets.
+
+In: a local path. Out: a `Header` (one frame decoded, for the true size and rotation) and a `Video` (header
+and the table of all frames, nothing decoded). Every backend shares this table: index i is the i-th presented
+frame of the stream FFmpeg finds best, without the frames that an edit list hides. Does not hash, plan or
+resize.
+
+Packets tell the frames' times in every format but a few: AVI with reordered frames, raw streams, streams with
+hidden frames. For those the index is built by decoding once, and `VideoInfo.index_source` says so.
+"""
+
+import errno
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import numpy as np
+
+from videopasta.video.container import looks_like_media, missing_bytes
+from videopasta.video.errors import Reason, VideoError
+from videopasta.video.plan import FrameTable
+from videopasta.video.seek import Packets
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.error import FFmpegError
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+# Edit lists and muxers round; a cut file is told by its container's sizes, this is for formats without them.
+_MISSING_TAIL_S, _MISSING_TAIL_SHARE = 1.0, 0.05
+_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
+
+
+@dataclass(frozen=True)
+class Header:
+    """What opening the file and decoding its first frame tells."""
+
+    container: str
+    codec: str
+    stream_index: int
+    width: int
+    """Pixels, rotation applied."""
+    height: int
+    rotation: int
+    """Degrees clockwise (0, 90, 180, 270) by which the stored picture is turned to be shown."""
+    mirrored: bool
+    """Flipped left to right after the rotation."""
+    fps: float
+    """Declared average frames per second; 0 when not declared."""
+    declared_duration_s: float | None
+    time_base: Fraction
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the row keeps about its video."""
+
+    container: str
+    codec: str
+    stream_index: int
+    width: int
+    height: int
+    rotation: int
+    mirrored: bool
+    fps: float
+    duration_s: float
+    num_frames: int
+    index_source: Literal["packets", "decoding"]
+    """What the frame table is made of: the packets, or a full decode where those cannot be trusted."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON or a pyarrow struct."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """A probed local file: what a backend needs to give exact frames."""
+
+    path: str
+    info: VideoInfo
+    table: FrameTable
+    pts: np.ndarray
+    """int64 (N,): each frame's presentation time in the stream's time base, in presentation order."""
+    time_base: Fraction
+    packets: Packets | None
+    """The stream in decode order; None when the index was built by decoding."""
+
+
+def check_file(path: str) -> int:
+    """Size in bytes of a readable, whole media file.
+
+    Raises:
+        VideoError: missing, unreadable, name_too_long, empty_file, truncated, not_a_video (a folder).
+    """
+    try:
+        with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise VideoError(Reason.EMPTY_FILE, "the file has zero bytes")
+            missing = missing_bytes(file)
+    except FileNotFoundError as error:
+        raise VideoError(Reason.MISSING, "no such file") from error
+    except IsADirectoryError as error:
+        raise VideoError(Reason.NOT_A_VIDEO, "a folder, not a file") from error
+    except OSError as error:
+        reason = Reason.NAME_TOO_LONG if error.errno == errno.ENAMETOOLONG else Reason.UNREADABLE
+        raise VideoError(reason, error.strerror or str(error)) from error
+    if missing:
+        raise VideoError(Reason.TRUNCATED, f"{missing} bytes short of the {size + missing} it declares")
+    return size
+
+
+@contextmanager
+def open_stream(path: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
+    """The container and its best video stream, with errors of FFmpeg inside the block made `VideoError`.
+
+    Decoding is strict: damage raises instead of giving a concealed picture.
+    """
+    import av
+
+    try:
+        with av.open(path, metadata_errors="replace", options={"err_detect": "explode"}) as container:
+            stream = container.streams.best("video")
+            if stream is None or int(stream.disposition) & _ATTACHED_PICTURE:
+                kinds = sorted({stream.type for stream in container.streams})
+                raise VideoError(Reason.NO_VIDEO_STREAM, f"streams: {', '.join(kinds) or 'none'}")
+            if stream.codec_context is None:
+                raise VideoError(Reason.UNSUPPORTED_CODEC, "no decoder for the video stream")
+            assert isinstance(stream, av.VideoStream), "asked for the best video stream"
+            yield container, stream
+    except av.error.FFmpegError as error:
+        raise_video_error(path, error)
+
+
+def raise_video_error(path: str, error: "FFmpegError") -> NoReturn:
+    """Name the reason of an FFmpeg error."""
+    import av
+
+    log = error.log[-1][-1].strip() if error.log and error.log[-1] else ""
+    detail = ": ".join(filter(None, (error.strerror, log)))
+    with Path(path).open("rb") as file:
+        media = looks_like_media(file)
+    if isinstance(error, av.error.DecoderNotFoundError | av.error.PatchWelcomeError):
+        raise VideoError(Reason.UNSUPPORTED_CODEC, detail) from error
+    raise VideoError(Reason.CORRUPT if media else Reason.NOT_A_VIDEO, detail) from error
+
+
+def read_header(path: str, max_frame_pixels: int | None = None) -> Header:
+    """Container, codec, size, rotation and declared duration; reads up to the first frame.
+
+    Raises:
+        VideoError: not_a_video, no_video_stream, unsupported_codec, corrupt; too_large before anything is
+        decoded.
+    """
+    with open_stream(path) as (container, stream):
+        pixels = stream.width * stream.height
+        if max_frame_pixels is not None and pixels > max_frame_pixels:
+            raise VideoError(
+                Reason.TOO_LARGE,
+                f"{stream.width}x{stream.height}: {pixels} pixels, over max_frame_pixels={max_frame_pixels}",
+            )
+        frame = next(container.decode(stream), None)
+        if frame is None:
+            raise VideoError(Reason.CORRUPT, "no frame decodes")
+        rotation, mirrored = _orientation(frame)
+        turned = rotation % 180 == 90
+        return Header(
+            container=container.format.name,
+            codec=stream.codec.canonical_name,
+            stream_index=stream.index,
+            width=frame.height if turned else frame.width,
+            height=frame.width if turned else frame.height,
+            rotation=rotation,
+            mirrored=mirrored,
+            fps=float(stream.average_rate or 0),
+            declared_duration_s=_declared_duration_s(container, stream),
+            time_base=_time_base(stream),
+        )
+
+
+def probe(path: str, header: Header) -> Video | None:
+    """The video's frame table from its packets; None when they do not tell the frames (index it by decoding).
+
+    Raises:
+        VideoError: truncated, corrupt.
+    """
+    rows: list[tuple[int | None, int | None, bool, bool, int]] = []
+    end_s = 0.0
+    with open_stream(path) as (container, stream):
+        declared_s = header.declared_duration_s
+        # A container's duration is that of its longest stream, which need not be the video.
+        others = [] if stream.duration else [*container.streams.audio]
+        for packet in container.demux(stream, *others):
+            if packet.size == 0:
+                continue
+            if packet.pts is not None:
+                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream_index == stream.index:
+                rows.append(
+                    (packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.duration or 0)
+                )
+        declared_packets = stream.frames if "mov" in container.format.name else 0
+        start_s = (container.start_time or 0) / 1e6
+        reorders = bool(stream.codec_context.has_b_frames)
+    if len(rows) < declared_packets:
+        raise VideoError(Reason.TRUNCATED, f"{len(rows)} of {declared_packets} declared frames")
+    tail_s = (declared_s or 0) - (end_s - start_s)
+    if declared_s and tail_s > max(_MISSING_TAIL_S, _MISSING_TAIL_SHARE * declared_s):
+        raise VideoError(Reason.TRUNCATED, f"{tail_s:.1f} s short of the {declared_s:.1f} s it declares")
+    if any(pts is None for pts, *_ in rows) or ("avi" in header.container and reorders):
+        return (
+            None  # AVI stores no presentation times: FFmpeg guesses them, wrongly when frames are reordered
+        )
+    columns = [np.array([row[i] for row in rows], np.int64) for i in (0, 2, 3, 4)]
+    pts, key, discard, durations = columns
+    dts = np.array([row[0] if row[1] is None else row[1] for row in rows], np.int64)
+    shown = np.flatnonzero(discard == 0)
+    shown = shown[np.argsort(pts[shown], kind="stable")]
+    if len(shown) == 0 or (np.diff(pts[shown]) <= 0).any():
+        return None
+    return make_video(
+        path,
+        header,
+        pts[shown],
+        last_duration=int(durations[shown[-1]]),
+        packets=Packets(pts=pts, dts=dts, is_key=key.astype(bool)),
+    )
+
+
+def make_video(
+    path: str, header: Header, pts: np.ndarray, *, last_duration: int, packets: Packets | None
+) -> Video:
+    """A `Video` from its header and its frames' times; a last frame of unknown length is an average one."""
+    time_base = header.time_base
+    if last_duration <= 0:
+        last_duration = round((pts[-1] - pts[0]) / (len(pts) - 1)) if len(pts) > 1 else 1
+    timestamps_s = (pts - pts[0]) * float(time_base)
+    table = FrameTable(timestamps_s, float(timestamps_s[-1]) + last_duration * float(time_base))
+    info = VideoInfo(
+        container=header.container,
+        codec=header.codec,
+        stream_index=header.stream_index,
+        width=header.width,
+        height=header.height,
+        rotation=header.rotation,
+        mirrored=header.mirrored,
+        fps=header.fps or len(pts) / table.duration_s,
+        duration_s=table.duration_s,
+        num_frames=len(pts),
+        index_source="decoding" if packets is None else "packets",
+    )
+    return Video(path, info, table, pts, time_base, packets)
+
+
+def _declared_duration_s(container: "InputContainer", stream: "VideoStream") -> float | None:
+    if stream.duration:
+        return float(stream.duration * _time_base(stream))
+    return container.duration / 1e6 if container.duration else None
+
+
+def _time_base(stream: "VideoStream") -> Fraction:
+    assert stream.time_base is not None, "a demuxed stream has a time base"
+    return stream.time_base
+
+
+def _orientation(frame: "VideoFrame") -> tuple[int, bool]:
+    """Rotation (clockwise) and mirroring of the frame's display matrix, in quarter turns."""
+    if "DISPLAYMATRIX" not in frame.side_data:
+        return 0, False
+    matrix: Any = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
+    # (x, y) is shown at (a x + c y, b x + d y), y pointing down: a turn by t, then perhaps a mirror in x.
+    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].astype(float)
+    turn = round(math.degrees(math.atan2(b, d)) / 90) * 90 % 360
+    return turn, a * d - b * c < 0

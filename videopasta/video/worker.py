@@ -1,0 +1,195 @@
+"""A decoder process that can be killed: decoders hang with the GIL held, crash and leak.
+
+`DecodeWorker` owns one child (`_child.py`), hands it one clip at a time and waits until the deadline. A child
+that is late is killed, one that died is replaced, one that has done `recycle_after` clips retires. The child
+never outlives its parent: it ends when its socket closes, when its parent dies, and, should it hang in C code
+then, by a kernel timer set for each clip.
+
+On the wire: a length, a pickle, the number and lengths of its out-of-band buffers, the buffers. Pixels are
+neither pickled nor joined: numpy's memory goes straight into the socket and out of it.
+"""
+
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from videopasta.config.video import DecodeConfig
+from videopasta.video.decode import ClipRequest, DecodedClip
+from videopasta.video.errors import Reason, VideoError
+
+# Importing numpy, pydantic and PyAV on a loaded machine; not the clip's time.
+_START_DEADLINE_S = 120.0
+_HEADER = struct.Struct("!QQ")
+
+
+class DecodeWorker:
+    """Decodes clips one at a time in a process of its own. Not for several threads at once.
+
+    >>> with DecodeWorker(DecodeConfig()) as worker:  # doctest: +SKIP
+    ...     clip = worker.decode(ClipRequest("a.mp4", None, None, {"dense": UniformPlan()}, config))
+    """
+
+    def __init__(self, config: DecodeConfig) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+
+    def decode(self, request: ClipRequest) -> DecodedClip:
+        """`decode_clip(request)` in the child, by `deadline_s`.
+
+        Raises:
+            VideoError: as `decode_clip`, and `deadline` or `decoder_died`.
+            RuntimeError: a mistake in our code in the child, with its traceback, or a child that cannot
+            start.
+        """
+        with self._lock:
+            child = self._ready_child()
+            deadline_s = self._config.deadline_s
+            try:
+                result = child.ask((request, deadline_s), time.monotonic() + deadline_s)
+            except TimeoutError as error:
+                self._drop()
+                raise VideoError(Reason.DEADLINE, f"not decoded in {deadline_s:g} s") from error
+            except (EOFError, ConnectionError) as error:
+                died = child.kill()
+                self._drop()
+                raise VideoError(Reason.DECODER_DIED, died) from error
+            if child.num_clips >= self._config.recycle_after:
+                self._drop()
+        if isinstance(result, VideoError):
+            raise result
+        if isinstance(result, str):
+            raise RuntimeError(f"decoding {request.uri} failed in the decoder process:\n{result}")
+        clip: DecodedClip = result
+        return clip
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child; None before the first clip and after a kill."""
+        return self._child.process.pid if self._child else None
+
+    def close(self) -> None:
+        """End the child."""
+        with self._lock:
+            self._drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ready_child(self) -> "_Child":
+        if self._child is not None and self._child.process.poll() is not None:
+            self._drop()  # it died between two clips: no clip's fault
+        if self._child is None:
+            self._child = _Child()
+        return self._child
+
+    def _drop(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+
+class _Child:
+    """The process, its socket, and its scratch folder, which goes with it."""
+
+    def __init__(self) -> None:
+        self.num_clips = 0
+        self._scratch = tempfile.TemporaryDirectory(prefix="videopasta-decode-")
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "videopasta.video._child", str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=self._stderr,
+                env={
+                    **os.environ,
+                    # What this process can import (Ray adds folders while running), the child can.
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                    "TMPDIR": self._scratch.name,
+                },
+            )
+        try:
+            self.ask(None, time.monotonic() + _START_DEADLINE_S)
+        except (EOFError, ConnectionError, TimeoutError) as error:
+            raise RuntimeError(f"the decoder process does not start: {self.kill()}") from error
+        self.num_clips = 0
+
+    def ask(self, message: Any, deadline: float) -> Any:
+        """Send and await the answer until `deadline` (of the monotonic clock)."""
+        self.num_clips += 1
+        send(self._socket, message)
+        return receive(self._socket, deadline)
+
+    def kill(self) -> str:
+        """End the process at once; how it ended, and the last words it wrote."""
+        self._socket.close()
+        code = self.process.poll()
+        if code is None:
+            try:  # with its socket closed, a process that is dying already needs a moment to say how
+                code = self.process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                code = self.process.wait()
+        self._scratch.cleanup()
+        ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        words = "" if self._stderr.closed else _tail(self._stderr)
+        self._stderr.close()
+        return f"ended by {ending}" + (f": {words}" if words else "")
+
+
+def _tail(file: BinaryIO, num_bytes: int = 2000) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - num_bytes))
+    return file.read().decode(errors="replace").strip()
+
+
+def send(connection: socket.socket, message: Any) -> None:
+    """Write one message."""
+    buffers: list[pickle.PickleBuffer] = []
+    body = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
+    views = [buffer.raw() for buffer in buffers]
+    lengths = struct.pack(f"!{len(views)}Q", *(view.nbytes for view in views))
+    connection.sendall(_HEADER.pack(len(body), len(views)) + lengths + body)
+    for view in views:
+        connection.sendall(view)
+
+
+def receive(connection: socket.socket, deadline: float | None = None) -> Any:
+    """Read one message.
+
+    Raises:
+        TimeoutError: not complete by `deadline` (of the monotonic clock).
+        EOFError: the other end is gone.
+    """
+    length, num_buffers = _HEADER.unpack(_read(connection, _HEADER.size, deadline))
+    sizes = struct.unpack(f"!{num_buffers}Q", _read(connection, 8 * num_buffers, deadline))
+    body = _read(connection, length, deadline)
+    return pickle.loads(body, buffers=[_read(connection, size, deadline) for size in sizes])
+
+
+def _read(connection: socket.socket, num_bytes: int, deadline: float | None) -> bytearray:
+    data = bytearray(num_bytes)
+    view = memoryview(data)
+    while view:
+        if deadline is not None:
+            connection.settimeout(max(1e-3, deadline - time.monotonic()))
+        received = connection.recv_into(view)
+        if not received:
+            raise EOFError("the other end closed")
+        view = view[received:]
+    return data
