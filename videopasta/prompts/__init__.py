@@ -5,6 +5,7 @@ Out: a frozen `PromptSet` that renders prompts, and a hash per file that goes in
 template by rendering it once, so that a mistake shows before any model loads. Pure but for reading files.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,7 +52,8 @@ class PromptSet:
     modes: dict[FailureMode, ModePrompts]
     hashes: dict[str, str]
     """File name to the first 12 hex digits of its SHA-256: the version of each template."""
-    _templates: dict[str, jinja2.Template] = field(repr=False)
+    sources: dict[str, str] = field(repr=False)
+    """Text of each `.j2` file by name. Text, not compiled, so that the set travels to the actors as it is."""
 
     def query(self, mode: FailureMode, *, count: int, taken: Sequence[str] = ()) -> str:
         """Asks for `count` queries of `mode`, none of them in `taken`."""
@@ -93,7 +95,12 @@ class PromptSet:
         )
 
     def _render(self, name: str, **values: object) -> str:
-        return self._templates[name].render(values).strip()
+        return _compile(self.sources[name]).render(values).strip()
+
+
+@functools.cache
+def _compile(source: str) -> jinja2.Template:
+    return jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string(source)
 
 
 def load_prompts(folder: str | None = None) -> PromptSet:
@@ -105,15 +112,15 @@ def load_prompts(folder: str | None = None) -> PromptSet:
     files = {path.name: path for path in sorted(SHIPPED.iterdir())}
     if folder is not None:
         files |= _overrides(Path(folder).expanduser(), set(files))
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     modes: dict[FailureMode, ModePrompts] = {}
-    templates: dict[str, jinja2.Template] = {}
+    sources: dict[str, str] = {}
     hashes: dict[str, str] = {}
     for name, path in files.items():
         try:
             text = path.read_text(encoding="utf-8")
             if path.suffix == ".j2":
-                templates[name] = environment.from_string(text)
+                _compile(text)
+                sources[name] = text
             else:
                 modes[_mode(path.stem)] = ModePrompts.model_validate(yaml.safe_load(text))
         except ValidationError as error:
@@ -123,7 +130,7 @@ def load_prompts(folder: str | None = None) -> PromptSet:
         except (OSError, UnicodeDecodeError, yaml.YAMLError, jinja2.TemplateSyntaxError) as error:
             raise UserError(f"prompts: {path}: {error}") from error
         hashes[name] = hashlib.sha256(text.encode()).hexdigest()[:12]
-    prompts = PromptSet(modes=modes, hashes=hashes, _templates=templates)
+    prompts = PromptSet(modes=modes, hashes=hashes, sources=sources)
     _render_each_once(prompts, files)
     return prompts
 

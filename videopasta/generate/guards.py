@@ -1,0 +1,49 @@
+"""Cheap checks on a candidate before any judge is asked. Pure.
+
+In: two answers. Out: the first reason to drop them, or None. The names are the `drop_reason` of a row.
+"""
+
+import re
+
+from videopasta.config.generate import GuardsConfig
+
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+
+# Openings of answers that decline. English, like the prompts; matched at the start of a sentence.
+_REFUSAL = re.compile(
+    r"(?:^|[.!?]\s+)(?:i'?m sorry|sorry|i (?:can(?:no|')?t|cannot|am unable|am not able|do not|don't) "
+    r"(?:see|tell|answer|determine|provide|help|know|watch|view)|i am sorry|as an ai|unable to (?:determine|answer|tell)|"
+    r"it is (?:not possible|impossible) to (?:tell|determine|say|answer)|"
+    r"the video does not (?:show|provide|contain) (?:enough|any|that))",
+    re.IGNORECASE,
+)
+
+
+def words(text: str) -> list[str]:
+    """The words of `text`, lower case, without punctuation."""
+    return _WORD.findall(text.lower())
+
+
+def check_answer(text: str, config: GuardsConfig) -> str | None:
+    """`empty` or `refusal`, or None for an answer that can be used."""
+    if len(words(text)) < config.min_words:
+        return "empty"
+    if config.drop_refusals and _REFUSAL.search(text):
+        return "refusal"
+    return None
+
+
+def check_pair(preferred: str, adversarial: str, config: GuardsConfig) -> str | None:
+    """Why the two answers make no pair: `empty`, `refusal`, `identical`, `containment`, `length_ratio`; or None."""
+    reason = check_answer(preferred, config) or check_answer(adversarial, config)
+    if reason:
+        return reason
+    first, second = words(preferred), words(adversarial)
+    if first == second:
+        return "identical"
+    short, long = sorted((first, second), key=len)
+    if config.drop_containment and f" {' '.join(short)} " in f" {' '.join(long)} ":
+        return "containment"
+    if len(long) > config.max_length_ratio * len(short):
+        return "length_ratio"
+    return None

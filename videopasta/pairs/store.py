@@ -1,0 +1,258 @@
+"""The output folder: shards committed whole, and read back as the only record of what is done.
+
+A shard of candidates is written under a hidden name and renamed (an object store puts it whole). The shard of the
+same name in `pairs/` holds its accepted rows and is derived from it, so a crash between the two is mended by
+deriving it again. A quarantine row is dropped once its clip has candidates. One driver writes at a time.
+
+    candidates/part-RUN-00000.parquet  ─derived→  pairs/part-RUN-00000.parquet
+    quarantine/part-RUN-00000.parquet
+    run.json
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from videopasta import storage
+from videopasta.config import differences
+from videopasta.errors import UserError
+from videopasta.generate.work import Failure, Work
+from videopasta.pairs.schema import CANDIDATES, QUARANTINE, SCHEMA_VERSION, candidate_rows, quarantine_row
+from videopasta.video import ManifestEntry, clip_id
+
+Span = tuple[str, float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the committed shards account for."""
+
+    clip_ids: frozenset[str] = frozenset()
+    """Clips with candidates."""
+    contents: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    """Video uri to the hash and size with which it was seen."""
+    quarantined: frozenset[Span] = frozenset()
+    """Uri and requested span of the clips in quarantine."""
+
+    def has_candidates(self, entry: ManifestEntry) -> bool:
+        """Whether one of the entry's names was seen, with this size, and its span is done."""
+        for uri in entry.uris:
+            video_sha256, size_bytes = self.contents.get(uri, (None, None))
+            same_size = entry.size_bytes is None or entry.size_bytes == size_bytes
+            if video_sha256 and same_size and clip_id(video_sha256, entry.start_s, entry.end_s) in self.clip_ids:
+                return True
+        return False
+
+    def is_quarantined(self, entry: ManifestEntry) -> bool:
+        """Whether one of the entry's names is in quarantine with its span."""
+        return any((uri, entry.start_s, entry.end_s) in self.quarantined for uri in entry.uris)
+
+    def missing(self, entries: Iterable[ManifestEntry], *, retry_quarantined: bool) -> list[ManifestEntry]:
+        """The entries still to do."""
+        return [
+            entry
+            for entry in entries
+            if not self.has_candidates(entry) and (retry_quarantined or not self.is_quarantined(entry))
+        ]
+
+
+class PairStore:
+    """The output folder of one run, on a local path or any file system of `videopasta.storage`."""
+
+    def __init__(self, out: str) -> None:
+        self.uri = out.rstrip("/")
+        self._fs, self._root = storage.resolve(self.uri)
+        self._local = storage.is_local(self.uri)
+
+    # -- opening -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Refuse a second driver on the same local folder. The lock dies with the process, however it dies.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        if not self._local:
+            yield
+            return
+        Path(self._root).mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(Path(self._root) / ".lock", timeout=0)
+        try:
+            with lock:
+                yield
+        except filelock.Timeout:
+            raise UserError(
+                f"--out {self.uri}: another run is writing there; wait for it, or give another folder"
+            ) from None
+
+    def open(self, fingerprint: dict[str, Any]) -> None:
+        """Start or continue: record what the output depends on, or refuse if it differs from the record.
+
+        Raises:
+            UserError: the folder holds another configuration's output, or other files.
+        """
+        run = self.read_run()
+        if run is None:
+            if any(info.base_name != ".lock" for info in self._list("")):
+                raise UserError(f"--out {self.uri}: not empty and not ours (no run.json); give a new folder")
+            self._write_json({"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "runs": []})
+            return
+        if run["schema_version"] != SCHEMA_VERSION:
+            raise UserError(
+                f"--out {self.uri}: written as schema {run['schema_version']}, this is {SCHEMA_VERSION}; "
+                "give a new folder"
+            )
+        # Through JSON once, so that tuples and lists compare equal.
+        changed = list(differences(run["fingerprint"], json.loads(json.dumps(fingerprint))))
+        if changed:
+            raise UserError(
+                f"--out {self.uri} was made with another configuration; mixing the two would make rows that look "
+                "alike and are not:\n  " + "\n  ".join(changed) + "\nGive a new folder, or the old configuration."
+            )
+        self.reconcile()
+
+    def read_run(self) -> dict[str, Any] | None:
+        """run.json, or None where there is none."""
+        try:
+            with self._fs.open_input_stream(f"{self._root}/run.json") as stream:
+                run: dict[str, Any] = json.loads(stream.read())
+        except FileNotFoundError:
+            return None
+        return run
+
+    def record_run(self, summary: dict[str, Any]) -> None:
+        """Add a run's summary to run.json; for the same `run_id`, replace it."""
+        run = self.read_run()
+        if run is None:
+            raise RuntimeError(f"{self.uri}: run.json is gone; was the folder moved during the run?")
+        others = [one for one in run["runs"] if one["run_id"] != summary["run_id"]]
+        self._write_json(run | {"runs": [*others, summary]})
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def read(self, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of `candidates`, `pairs` or `quarantine`."""
+        schema = QUARANTINE if kind == "quarantine" else CANDIDATES
+        wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        shards = [
+            pq.read_table(self._path(kind, name), filesystem=self._fs, columns=wanted.names)
+            for name in self._shards(kind)
+        ]
+        return pa.concat_tables(shards) if shards else wanted.empty_table()
+
+    def ledger(self) -> Ledger:
+        """What is done, read from the committed shards."""
+        columns = ["clip_id", "video_uris", "video_sha256", "video_size_bytes"]
+        clip_ids: set[str] = set()
+        contents: dict[str, tuple[str, int | None]] = {}
+        for name in self._shards("candidates"):
+            shard = pq.read_table(self._path("candidates", name), filesystem=self._fs, columns=columns)
+            for row in shard.to_pylist():
+                if row["clip_id"] not in clip_ids:
+                    clip_ids.add(row["clip_id"])
+                    contents |= dict.fromkeys(row["video_uris"], (row["video_sha256"], row["video_size_bytes"]))
+        rows = self.read("quarantine", ["video_uris", "start_s", "end_s"]).to_pylist()
+        quarantined = frozenset((uri, row["start_s"], row["end_s"]) for row in rows for uri in row["video_uris"])
+        return Ledger(frozenset(clip_ids), contents, quarantined)
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def commit(self, works: Sequence[Work], *, run_id: str, number: int, prompt_hashes: dict[str, str]) -> None:
+        """Write the finished and the failed clips of `works` as shard `number` of this run."""
+        name = f"part-{run_id}-{number:05d}.parquet"
+        rows = [
+            row
+            for work in works
+            if not work.failure
+            for row in candidate_rows(work, run_id=run_id, prompt_hashes=prompt_hashes)
+        ]
+        failed = [quarantine_row(work, run_id=run_id) for work in works if work.failure]
+        if rows:
+            table = pa.Table.from_pylist(rows, schema=CANDIDATES)
+            self._write("candidates", name, table)
+            self._write("pairs", name, table.filter(table["accepted"]))
+        if failed:
+            self._write("quarantine", name, pa.Table.from_pylist(failed, schema=QUARANTINE))
+
+    def reconcile(self) -> None:
+        """Bring what is derived in line with what is committed; safe to repeat, and after any crash."""
+        for kind in ("candidates", "pairs", "quarantine"):
+            for info in self._list(kind):
+                if info.base_name.startswith(".") and info.is_file:
+                    self._fs.delete_file(info.path)
+        derived = set(self._shards("pairs"))
+        for name in self._shards("candidates"):
+            if name not in derived:
+                table = pq.read_table(self._path("candidates", name), filesystem=self._fs)
+                self._write("pairs", name, table.filter(table["accepted"]))
+        self._prune_quarantine()
+
+    def _prune_quarantine(self) -> None:
+        """Drop rows whose clip now has candidates, and all but the newest row of each clip."""
+        shards = self._shards("quarantine")
+        if not shards:
+            return
+        ledger = self.ledger()
+        seen: set[Span] = set()
+        for name in reversed(shards):
+            table = pq.read_table(self._path("quarantine", name), filesystem=self._fs)
+            keep = []
+            for row in table.select(["video_uris", "video_size_bytes", "start_s", "end_s"]).to_pylist():
+                entry = ManifestEntry(
+                    uris=tuple(row["video_uris"]),
+                    start_s=row["start_s"],
+                    end_s=row["end_s"],
+                    size_bytes=row["video_size_bytes"],
+                )
+                span = (entry.uris[0], entry.start_s, entry.end_s)
+                keep.append(span not in seen and not ledger.has_candidates(entry))
+                seen.add(span)
+            if not any(keep):
+                self._fs.delete_file(self._path("quarantine", name))
+            elif not all(keep):
+                self._write("quarantine", name, table.filter(pa.array(keep)))
+
+    def _write(self, kind: str, name: str, table: pa.Table) -> None:
+        self._fs.create_dir(f"{self._root}/{kind}", recursive=True)
+        if not self._local:
+            pq.write_table(table, self._path(kind, name), filesystem=self._fs, compression="zstd")
+            return
+        hidden = self._path(kind, f".{name}.tmp")
+        pq.write_table(table, hidden, filesystem=self._fs, compression="zstd")
+        self._fs.move(hidden, self._path(kind, name))
+
+    def _write_json(self, value: dict[str, Any]) -> None:
+        self._fs.create_dir(self._root, recursive=True)
+        target = f"{self._root}/run.json"
+        path = f"{self._root}/.run.json.tmp" if self._local else target
+        with self._fs.open_output_stream(path) as stream:
+            stream.write(json.dumps(value, indent=2, ensure_ascii=False).encode())
+        if self._local:
+            self._fs.move(path, target)
+
+    def _shards(self, kind: str) -> list[str]:
+        names = (info.base_name for info in self._list(kind) if info.is_file)
+        return sorted(name for name in names if name.endswith(".parquet") and not name.startswith("."))
+
+    def _list(self, kind: str) -> list[pafs.FileInfo]:
+        folder = f"{self._root}/{kind}".rstrip("/")
+        infos: list[pafs.FileInfo] = self._fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+        return infos
+
+    def _path(self, kind: str, name: str) -> str:
+        return f"{self._root}/{kind}/{name}"
+
+
+def already_committed(work: Work) -> Work:
+    """`work` as a quarantine row that says its content is in the store under another name."""
+    detail = f"clip {work.clip_id} is in the store already: the same content under another name"
+    return work.having(failure=Failure(stage="commit", reason="duplicate", detail=detail))
