@@ -10,8 +10,9 @@ pixels. Any clip that cannot be used raises `VideoError`. Deadlines and crashes 
 import hashlib
 import os
 import tempfile
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from videopasta.video.probe import Header, Video, VideoInfo, check_file, probe, 
 
 _BLOCK_BYTES = 1 << 20
 _SAME_TIME_S = 1e-3
+_WAITING_FRAMES = 4  # source frames held for the resize: 0.4 GB of the largest
 
 
 @dataclass(frozen=True)
@@ -214,12 +216,23 @@ def _decode_union(video: Video, backend: BackendName, plans: dict[str, FramePlan
     for key, plan in plans.items():
         for place, index in enumerate(plan.indices):
             places[index].append((key, place))
-    union = sorted(places)
-    for index, frame in zip(union, get_backend(backend).decode(video, union), strict=True):
+
+    def put(index: int, frame: np.ndarray) -> None:
         sizes: dict[tuple[int, int], np.ndarray] = {}
         for key, place in places[index]:
             size = plans[key].height, plans[key].width
             if size not in sizes:
                 sizes[size] = resize(frame, *size)
             out[key][place] = sizes[size]
+
+    union = sorted(places)
+    # Pillow and the decoders let go of the GIL: one thread resizes while the other decodes.
+    with ThreadPoolExecutor(1) as resizer:
+        waiting: deque[Future[None]] = deque()
+        for index, frame in zip(union, get_backend(backend).decode(video, union), strict=True):
+            waiting.append(resizer.submit(put, index, frame))
+            if len(waiting) > _WAITING_FRAMES:
+                waiting.popleft().result()
+        while waiting:
+            waiting.popleft().result()
     return out

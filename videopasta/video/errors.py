@@ -35,7 +35,7 @@ class Reason(StrEnum):
     BAD_SPAN = "bad_span"
     """Start and end do not lie in the video, or in the wrong order."""
     BACKEND_REFUSED = "backend_refused"
-    """The chosen backend would give wrong frames for this file; `pyav` would not."""
+    """The chosen backend fails on this file, or would give other frames; `pyav` may read it."""
     PLAN_MISMATCH = "plan_mismatch"
     """A stored frame plan does not fit the file's frames: the file or its decoder changed."""
     DEADLINE = "deadline"

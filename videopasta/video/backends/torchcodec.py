@@ -49,4 +49,8 @@ class TorchcodecBackend:
                     )
                 yield from frames
         except (RuntimeError, ValueError, IndexError) as error:
-            raise VideoError(Reason.CORRUPT, str(error).strip().partition("\n")[0]) from error
+            raise VideoError(Reason.BACKEND_REFUSED, f"torchcodec fails: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,173 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.clips import make_clip
+from videopasta.config.video import DecodeConfig, UniformPlan
+from videopasta.video import ClipRequest, DecodeWorker, Reason, VideoError, decode_clip
+
+PLANS = {"dense": UniformPlan()}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_clip(tmp_path_factory.mktemp("worker") / "good.mp4"))
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> str:
+    """A file whose opening hangs, in the kernel, for ever."""
+    os.mkfifo(tmp_path / "hangs.mp4")
+    return str(tmp_path / "hangs.mp4")
+
+
+def request(path: str, config: DecodeConfig) -> ClipRequest:
+    return ClipRequest(path, None, None, PLANS, config)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_until_dead(pid: int, timeout_s: float = 5.0) -> bool:
+    limit = time.monotonic() + timeout_s
+    while is_alive(pid) and time.monotonic() < limit:
+        time.sleep(0.02)
+    return not is_alive(pid)
+
+
+def test_worker_gives_what_decode_clip_gives(good: str):
+    """The process in between changes nothing."""
+    config = DecodeConfig()
+    with DecodeWorker(config) as worker:
+        there, here = worker.decode(request(good, config)), decode_clip(request(good, config))
+    assert (there.plans, there.clip_id, there.info) == (here.plans, here.clip_id, here.info)
+    for key, frames in here.frames.items():
+        assert np.array_equal(there.frames[key], frames)
+
+
+def test_hang_ends_at_the_deadline_and_the_next_clip_works(good: str, fifo: str):
+    """A file that hangs costs its deadline and its process, nothing else."""
+    config = DecodeConfig(deadline_s=1.0)
+    with DecodeWorker(config) as worker:
+        worker.decode(request(good, config))
+        pid = worker.pid
+        start = time.monotonic()
+        with pytest.raises(VideoError) as caught:
+            worker.decode(request(fifo, config))
+        assert caught.value.reason == Reason.DEADLINE
+        assert 1.0 <= time.monotonic() - start < 2.0
+        assert wait_until_dead(pid)
+        assert worker.decode(request(good, config)).info.num_frames == 60
+
+
+def test_stopped_process_is_killed_at_the_deadline(good: str):
+    """A process that does not run at all, not even its signal handlers, is late too."""
+    config = DecodeConfig(deadline_s=1.0)
+    with DecodeWorker(config) as worker:
+        worker.decode(request(good, config))
+        pid = worker.pid
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(VideoError, match="deadline"):
+            worker.decode(request(good, config))
+        assert wait_until_dead(pid)
+
+
+def test_death_of_the_decoder_is_a_reason(good: str, fifo: str):
+    """A crash while decoding is that clip's row; the next clip gets a new process."""
+    config = DecodeConfig(deadline_s=20.0)
+    with DecodeWorker(config) as worker:
+        worker.decode(request(good, config))
+        killer = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -SEGV {worker.pid}"])
+        with pytest.raises(VideoError) as caught:
+            worker.decode(request(fifo, config))
+        killer.wait()
+        assert caught.value.reason == Reason.DECODER_DIED
+        assert "SIGSEGV" in caught.value.detail
+        worker.decode(request(good, config))
+
+
+def test_death_between_clips_is_no_clips_fault(good: str):
+    """A process that died idle is replaced without a word."""
+    config = DecodeConfig()
+    with DecodeWorker(config) as worker:
+        worker.decode(request(good, config))
+        os.kill(worker.pid, signal.SIGKILL)
+        assert wait_until_dead(worker.pid)
+        time.sleep(0.1)  # its threads end after what /proc shows
+        worker.decode(request(good, config))
+
+
+def test_decoder_retires_after_its_share(good: str):
+    """Decoders leak: a process does `recycle_after` clips."""
+    config = DecodeConfig(recycle_after=2)
+    with DecodeWorker(config) as worker:
+        pids = []
+        for _ in range(4):
+            worker.decode(request(good, config))
+            pids.append(worker.pid)
+    assert pids[1] is None
+    assert pids[3] is None
+    assert len(set(pids)) == 3
+
+
+def test_close_ends_the_decoder(good: str):
+    """Nothing stays behind, neither process nor scratch files."""
+    config = DecodeConfig()
+    worker = DecodeWorker(config)
+    worker.decode(request(good, config))
+    pid = worker.pid
+    worker.close()
+    assert wait_until_dead(pid)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_decoder_dies_with_its_parent(tmp_path: Path, fifo: str, stopped: bool):
+    """The parent is killed while its decoder hangs (even stopped): the decoder goes as well."""
+    script = (
+        "import sys, threading, time\n"
+        "from videopasta.config.video import DecodeConfig, UniformPlan\n"
+        "from videopasta.video import ClipRequest, DecodeWorker\n"
+        "config = DecodeConfig(deadline_s=60)\n"
+        "worker = DecodeWorker(config)\n"
+        "ask = lambda: worker.decode(ClipRequest(sys.argv[1], None, None, {'a': UniformPlan()}, config))\n"
+        "threading.Thread(target=ask, daemon=True).start()\n"
+        "while not worker.pid: time.sleep(0.01)\n"
+        "print(worker.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, fifo], stdout=subprocess.PIPE, text=True) as parent:
+        decoder = int(parent.stdout.readline())
+        time.sleep(0.3)
+        assert is_alive(decoder)
+        if stopped:
+            os.kill(decoder, signal.SIGSTOP)
+        parent.kill()
+    assert wait_until_dead(decoder)
+
+
+def test_a_mistake_in_the_decoder_reaches_the_caller(good: str):
+    """Our own errors are not rows: they arrive with the child's traceback."""
+    config = DecodeConfig()
+    with DecodeWorker(config) as worker, pytest.raises(RuntimeError, match="Traceback"):
+        worker.decode(ClipRequest(good, None, None, {"dense": "no plan"}, config))
+
+
+def test_decoder_imports_no_ray_and_no_torch():
+    """The child starts in a fraction of a second because it carries neither."""
+    script = (
+        "import sys, videopasta.video._child\n"
+        "print(sorted({'ray', 'torch', 'vllm', 'av'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
