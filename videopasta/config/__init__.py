@@ -6,10 +6,34 @@ Every key, its default, its reason and its source stand beside it in `video.py`,
 from videopasta.config.generate import FAILURE_MODES, FailureMode, GenerateConfig, SamplingConfig
 from videopasta.config.load import differences, dump_yaml, fingerprint, load_config
 from videopasta.config.models import ModelConfig, OpenAIModel, PoolConfig, VllmModel
-from videopasta.config.video import DecodeConfig, FpsPlan, NativePlan, PixelBudget, PlanConfig, UniformPlan, WindowPlan
+from videopasta.config.video import (
+    DecodeConfig,
+    FpsPlan,
+    NativePlan,
+    PixelBudget,
+    PlanConfig,
+    UniformPlan,
+    WindowPlan,
+)
 
 __all__ = [
-    "FAILURE_MODES", "DecodeConfig", "FailureMode", "FpsPlan", "GenerateConfig", "ModelConfig", "NativePlan",
-    "OpenAIModel", "PixelBudget", "PlanConfig", "PoolConfig", "SamplingConfig", "UniformPlan", "VllmModel",
-    "WindowPlan", "differences", "dump_yaml", "fingerprint", "load_config",
+    "FAILURE_MODES",
+    "DecodeConfig",
+    "FailureMode",
+    "FpsPlan",
+    "GenerateConfig",
+    "ModelConfig",
+    "NativePlan",
+    "OpenAIModel",
+    "PixelBudget",
+    "PlanConfig",
+    "PoolConfig",
+    "SamplingConfig",
+    "UniformPlan",
+    "VllmModel",
+    "WindowPlan",
+    "differences",
+    "dump_yaml",
+    "fingerprint",
+    "load_config",
 ]

@@ -72,13 +72,19 @@ class ResponsesConfig(Frozen):
     """Longest answer asked for. The paper's adversarial answers have 11 to 20 words."""
     preferred: SamplingConfig = SamplingConfig(temperature=0.0)
     """How preferred responses are drawn: greedy, the model's best. [default]"""
+    rewrite: SamplingConfig = SamplingConfig(max_tokens=128)
+    """How adversarial queries are drawn. [default]"""
+    max_rewrite_chars: int = Field(200, ge=10)
+    """Longest adversarial query in characters, enforced by the output schema."""
     adversarial: SamplingConfig = SamplingConfig()
-    """How adversarial queries and responses are drawn. [default]"""
+    """How adversarial responses are drawn. [default]"""
 
     @model_validator(mode="after")
     def _ordered(self) -> "ResponsesConfig":
         if self.max_words < self.min_words:
-            raise ValueError(f"max_words={self.max_words} is below min_words={self.min_words}; raise max_words")
+            raise ValueError(
+                f"max_words={self.max_words} is below min_words={self.min_words}; raise max_words"
+            )
         return self
 
 
@@ -180,5 +186,7 @@ class GenerateConfig(Frozen):
     @model_validator(mode="after")
     def _modes_differ(self) -> "GenerateConfig":
         if not self.failure_modes or len(set(self.failure_modes)) != len(self.failure_modes):
-            raise ValueError(f"failure_modes={list(self.failure_modes)}: name each at most once, at least one")
+            raise ValueError(
+                f"failure_modes={list(self.failure_modes)}: name each at most once, at least one"
+            )
         return self

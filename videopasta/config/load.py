@@ -25,7 +25,9 @@ def load_config(model: type[Config], path: str | Path | None = None, overrides: 
         try:
             loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--config {path}: {error}. Give the path of a YAML file; configs/ has some") from error
+            raise UserError(
+                f"--config {path}: {error}. Give the path of a YAML file; configs/ has some"
+            ) from error
         except yaml.YAMLError as error:
             raise UserError(f"--config {path} is not YAML: {error}") from error
         if not isinstance(loaded, dict | None):

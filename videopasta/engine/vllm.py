@@ -19,6 +19,8 @@ from videopasta.engine.protocol import Answer, ModelId, Request, RequestError, T
 
 # vLLM's CPU attention takes multiples of 32; the smaller the block, the closer a cached prefix ends to the video's.
 CPU_BLOCK_SIZE = 32
+# Prompt tokens processed in one step.
+CPU_BATCHED_TOKENS = 8192
 # The processed pixels of about 13 clips of 32 frames at 448x448, in float32.
 MM_PROCESSOR_CACHE_GIB = 1
 
@@ -73,6 +75,10 @@ class VllmEngine:
             arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
         else:
             arguments["block_size"] = CPU_BLOCK_SIZE
+            # vLLM 0.32 rewinds a seeded request's generator after each chunk of a prompt but the last, which torch's
+            # CPU generator cannot ("CPU Generator does not use offset"): whole prompts only.
+            arguments["enable_chunked_prefill"] = False
+            arguments["max_num_batched_tokens"] = max(config.max_model_len, CPU_BATCHED_TOKENS)
             arguments["kv_cache_memory_bytes"] = config.kv_cache_gib * 2**30
         if video:
             arguments["limit_mm_per_prompt"] = {"video": 1, "image": 0}

@@ -14,9 +14,6 @@ from videopasta.generate.guards import check_answer, check_pair, words
 from videopasta.generate.work import Candidate, Query, Work
 from videopasta.prompts import PromptSet
 
-MAX_REWRITE_CHARS = 200
-
-
 async def respond(
     work: Work, asker: Asker, videos: Mapping[str, SeenVideo], prompts: PromptSet, config: GenerateConfig
 ) -> Work:
@@ -70,12 +67,12 @@ async def respond(
         mode = query.failure_mode
         rewrite = await asker.ask(
             prompts.rewrite(mode, adversary, query=query.text, preferred=preferred),
-            answers.adversarial,
+            answers.rewrite,
             mode,
             query.text,
             adversary,
             "rewrite",
-            schema=_REWRITE_SCHEMA,
+            schema=rewrite_schema(answers.max_rewrite_chars),
         )
         adversarial_query, adversarial, drop_reason = _rewritten(rewrite.text), "", None
         about = (mode, query.text, adversary, "adversarial")
@@ -106,12 +103,14 @@ async def respond(
     )
 
 
-_REWRITE_SCHEMA = {
-    "type": "object",
-    "properties": {"query": {"type": "string", "minLength": 8, "maxLength": MAX_REWRITE_CHARS}},
-    "required": ["query"],
-    "additionalProperties": False,
-}
+def rewrite_schema(max_chars: int) -> dict[str, object]:
+    """JSON schema of an answer with one adversarial query."""
+    return {
+        "type": "object",
+        "properties": {"query": {"type": "string", "minLength": 8, "maxLength": max_chars}},
+        "required": ["query"],
+        "additionalProperties": False,
+    }
 
 
 def _rewritten(text: str) -> str | None:

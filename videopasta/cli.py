@@ -1,0 +1,127 @@
+"""The command line. Each command parses, builds, runs, and says what happened; the work is elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from videopasta.errors import UserError
+
+app = typer.Typer(
+    help="Preference pairs from videos, and a better Video-LLM from the pairs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Videos = Annotated[
+    str, typer.Option(help="Folder, glob, video, or a .txt/.csv/.jsonl/.parquet list; local, s3:// or gs://")
+]
+Out = Annotated[str, typer.Option(help="Folder for candidates/, pairs/, quarantine/ and run.json; local or remote")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; configs/ has some. Default: the paper's")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value over the file, e.g. queries.per_mode=4")]
+
+
+@app.command()
+def generate(
+    videos: Videos,
+    out: Out,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    dry_run: Annotated[bool, typer.Option(help="Show the configuration and what would be done, and stop")] = False,
+    retry_quarantined: Annotated[bool, typer.Option(help="Try the clips in quarantine again")] = False,
+    dashboard: Annotated[bool, typer.Option(help="Start the Ray dashboard with a local Ray")] = False,
+) -> None:
+    """Make preference pairs from videos. Run it again to continue: it does only what is missing."""
+    from videopasta.config import GenerateConfig, dump_yaml, load_config
+    from videopasta.generate import run
+    from videopasta.generate.progress import Progress, summary_tables
+    from videopasta.pairs import PairStore, read_statistics
+
+    settings = load_config(GenerateConfig, config, set_ or [])
+    store = PairStore(out)
+    plan = run.plan_run(videos, store, settings, retry_quarantined=retry_quarantined)
+    console.print(
+        f"{len(plan.entries)} clips in {videos}: {len(plan.entries) - len(plan.missing)} done, {len(plan.missing)} to do",
+        highlight=False,
+    )
+    if dry_run:
+        console.print(dump_yaml(settings), highlight=False, markup=False)
+        console.print(run.describe_pools(settings), highlight=False, markup=False)
+        return
+    with store.locked():
+        store.open(run.run_fingerprint(settings, plan.prompts))
+        if not plan.missing:
+            console.print("Nothing to do.")
+        else:
+            with run.ray_cluster(settings, dashboard=dashboard), Progress(console, len(plan.missing)) as progress:
+                summary = run.generate(plan, store, settings, on_work=progress.update)
+            console.print(*summary_tables(summary))
+    statistics = read_statistics(store)
+    console.print(
+        f"{out}: {statistics.num_pairs} pairs of {statistics.num_candidates} candidates from {statistics.num_clips} "
+        f"clips; {statistics.num_quarantined} clips in quarantine",
+        highlight=False,
+    )
+
+
+@app.command()
+def inspect(
+    folder: Annotated[str, typer.Argument(help="The --out of a generate run")],
+    samples: Annotated[int, typer.Option(help="Pairs to show per failure mode")] = 1,
+) -> None:
+    """Count what an output folder holds, and show samples."""
+    from videopasta.pairs import PairStore, read_statistics
+    from videopasta.pairs.inspect import sample_rows, statistics_tables
+
+    store = PairStore(folder)
+    if store.read_run() is None:
+        raise UserError(f"{folder}: no run.json, so nothing that `videopasta generate --out` made; check the path")
+    console.print(*statistics_tables(read_statistics(store)))
+    for row in sample_rows(store, samples):
+        table = Table(title=f"{row['failure_mode']} / {row['adversary']}", show_header=False, title_justify="left")
+        for name in ("video_uri", "prompt", "chosen", "rejected", "adversarial_query"):
+            table.add_row(name, str(row[name]))
+        table.add_row("verdict", str((row["verdict"] or {}).get("reason")))
+        console.print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which engine and decoders will run, and how to mend what is wrong."""
+    from videopasta.doctor import examine
+
+    table = Table("", "what", "found", "fix")
+    findings = examine()
+    for finding in findings:
+        table.add_row("ok" if finding.ok else "!!", finding.what, finding.found, "" if finding.ok else finding.fix)
+    console.print(table)
+    if not all(finding.ok for finding in findings if finding.needed):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _errors_for_people() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        Console(stderr=True).print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted. What was committed stays; run the same command to continue.")
+        sys.exit(130)
+
+
+def main() -> None:
+    """The console script `videopasta`."""
+    with _errors_for_people():
+        app(standalone_mode=True)
+
+
+if __name__ == "__main__":
+    main()

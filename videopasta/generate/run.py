@@ -1,0 +1,195 @@
+"""One run: what is missing goes through the graph, what comes out is committed. The shell around `pipeline`."""
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from videopasta.config import GenerateConfig, PoolConfig, fingerprint
+from videopasta.errors import UserError
+from videopasta.generate.pipeline import plan_stages, stream_works
+from videopasta.generate.summary import RunSummary
+from videopasta.generate.work import Work
+from videopasta.pairs.store import PairStore, already_committed
+from videopasta.prompts import PromptSet, load_prompts
+from videopasta.video import ManifestEntry, load_manifest, merge_duplicates, sha256_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, known before any model loads."""
+
+    entries: tuple[ManifestEntry, ...]
+    """The manifest, duplicates merged."""
+    missing: tuple[ManifestEntry, ...]
+    """Those that the store does not account for."""
+    prompts: PromptSet
+
+
+def check_config(config: GenerateConfig) -> PromptSet:
+    """Load the prompts and check the configuration against them.
+
+    Raises:
+        UserError: a template's mistake, or more adversaries asked for than a failure mode has.
+    """
+    prompts = load_prompts(config.prompts)
+    for mode in config.failure_modes:
+        names = list(prompts.modes[mode].adversaries)
+        if config.responses.num_adversaries > len(names):
+            raise UserError(
+                f"responses.num_adversaries = {config.responses.num_adversaries}: {mode} has {len(names)} "
+                f"({', '.join(names)}); lower it, or add some in {mode}.yaml in a folder given by `prompts`"
+            )
+    return prompts
+
+
+def plan_run(
+    videos: str, store: PairStore, config: GenerateConfig, *, retry_quarantined: bool = False
+) -> Plan:
+    """List the clips and take away what is committed. Writes nothing.
+
+    Raises:
+        UserError: the manifest or the configuration has a mistake.
+    """
+    prompts = check_config(config)
+    entries = merge_duplicates(load_manifest(videos), sha256_of)
+    missing = store.ledger().missing(entries, retry_quarantined=retry_quarantined)
+    return Plan(tuple(entries), tuple(missing), prompts)
+
+
+def run_fingerprint(config: GenerateConfig, prompts: PromptSet) -> dict[str, object]:
+    """What rows of one folder must share: the settings that change output, and the templates' hashes."""
+    return {"config": fingerprint(config), "prompts": prompts.hashes}
+
+
+def generate(
+    plan: Plan,
+    store: PairStore,
+    config: GenerateConfig,
+    *,
+    on_work: Callable[[Work, RunSummary], None] = lambda work, summary: None,
+) -> RunSummary:
+    """Make what is missing, on the connected Ray cluster. Call within `store.locked()`, after `store.open`.
+
+    Whatever ends it, an exception or Ctrl-C included, clips that have come out are committed first.
+    """
+    now = datetime.now(UTC)
+    summary = RunSummary(
+        run_id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
+        started_at=now.isoformat(timespec="seconds"),
+        num_entries=len(plan.entries),
+        num_done_before=len(plan.entries) - len(plan.missing),
+    )
+    started = time.monotonic()
+    committer = _Committer(store, summary.run_id, plan.prompts.hashes, config)
+    if plan.missing:
+        try:
+            for work in stream_works(plan.missing, config, plan.prompts):
+                work = committer.add(work)
+                summary.add(work)
+                summary.wall_s = time.monotonic() - started
+                on_work(work, summary)
+            summary.finished = True
+        finally:
+            committer.flush()
+            store.reconcile()
+            store.record_run(summary.to_dict())
+    else:
+        summary.finished = True
+    return summary
+
+
+def describe_pools(config: GenerateConfig) -> str:
+    """The actor pools of a run, one line each."""
+    lines = [f"decode: {config.decode.backend}, {_pool_text(config.decode_pool)}"]
+    for stage in plan_stages(config):
+        lines.append(f"{' + '.join(stage.roles)}: {stage.model.engine} {stage.model.model}, {_pool_text(stage.model.pool)}")
+    return "\n".join(lines)
+
+
+def _pool_text(pool: PoolConfig) -> str:
+    return (
+        f"{pool.min_size} to {pool.max_size} actors of {pool.num_cpus:g} CPU and {pool.num_gpus:g} GPU, "
+        f"{pool.clips_in_flight} clips each"
+    )
+
+
+@contextmanager
+def ray_cluster(config: GenerateConfig, *, dashboard: bool = False) -> Iterator[None]:
+    """Ray for the time of a run: the cluster of `RAY_ADDRESS` (set in submitted jobs), else one on this machine.
+
+    Raises:
+        UserError: the pools do not fit on this machine. A cluster may grow, so there Ray waits for nodes instead.
+    """
+    # Ray's own switch for worker logs and its progress bars, which flood a job's log.
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    if address:
+        ray.init(address=address)
+    else:
+        ray.init(address="local", include_dashboard=dashboard, log_to_driver=False, logging_level=logging.WARNING)
+        check_resources(config, ray.cluster_resources())
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_resources(config: GenerateConfig, available: Mapping[str, float]) -> None:
+    """Whether the pools at their smallest fit into `available`.
+
+    Raises:
+        UserError: they do not; says what is needed and the likely fix.
+    """
+    pools = [config.decode_pool, *(stage.model.pool for stage in plan_stages(config))]
+    cpus = sum(pool.min_size * pool.num_cpus for pool in pools)
+    gpus = sum(pool.min_size * pool.num_gpus for pool in pools)
+    if cpus > available.get("CPU", 0) or gpus > available.get("GPU", 0):
+        raise UserError(
+            f"The pools need {cpus:g} CPUs and {gpus:g} GPUs, this machine has {available.get('CPU', 0):g} and "
+            f"{available.get('GPU', 0):g}:\n{describe_pools(config)}\n"
+            "Use --config configs/laptop_cpu.yaml here (configs/ci_random.yaml: no download), or a cluster with "
+            "`ray job submit`."
+        )
+
+
+class _Committer:
+    """Gathers clips into shards."""
+
+    def __init__(self, store: PairStore, run_id: str, prompt_hashes: dict[str, str], config: GenerateConfig) -> None:
+        self._store, self._run_id, self._prompt_hashes = store, run_id, prompt_hashes
+        self._limits = config.output
+        self._committed = set(store.ledger().clip_ids)
+        self._buffer: list[Work] = []
+        self._number = 0
+        self._last_flush = time.monotonic()
+
+    def add(self, work: Work) -> Work:
+        """Take one clip; returns it as it will be committed."""
+        if not work.failure:
+            if work.clip_id in self._committed:
+                work = already_committed(work)
+            else:
+                self._committed.add(str(work.clip_id))
+        self._buffer.append(work)
+        due = time.monotonic() - self._last_flush >= self._limits.flush_s
+        if due or len(self._buffer) >= self._limits.clips_per_shard:
+            self.flush()
+        return work
+
+    def flush(self) -> None:
+        """Commit what is gathered."""
+        if self._buffer:
+            works: Sequence[Work] = self._buffer
+            self._store.commit(works, run_id=self._run_id, number=self._number, prompt_hashes=self._prompt_hashes)
+            self._number += 1
+            self._buffer = []
+        self._last_flush = time.monotonic()
