@@ -165,9 +165,9 @@ class GenerateConfig(Frozen):
     decode: DecodeConfig = DecodeConfig()
     """How clips become frames."""
     decode_pool: PoolConfig = Field(
-        PoolConfig(min_size=1, max_size=8, clips_in_flight=1), json_schema_extra=OPERATIONAL
+        PoolConfig(min_size=1, max_size=8, memory_gib=0.7, clips_in_flight=1), json_schema_extra=OPERATIONAL
     )
-    """Actors that decode, each with one decoder process."""
+    """Actors that decode, each with one decoder process. A clip of 32 frames at 448x448 has 19 MB."""
     plans: PlansConfig = PlansConfig()
     """Which frames each role sees."""
     prompts: str | None = None

@@ -21,6 +21,8 @@ class PoolConfig(Frozen):
     """CPUs reserved per actor. On a small machine keep the sum of all pools below its cores."""
     num_gpus: float = Field(0.0, ge=0)
     """GPUs reserved per actor: the tensor parallel size of its engine."""
+    memory_gib: float = Field(0.0, ge=0)
+    """Memory reserved per actor, in GiB, so that a node is not given more actors than it can hold; 0 reserves none."""
     clips_in_flight: int = Field(4, ge=1)
     """Clips worked on at once by one actor; all requests of each are in flight together."""
 

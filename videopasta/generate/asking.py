@@ -94,13 +94,18 @@ class SeenVideo:
         self.num_tokens = num_tokens
 
 
+def clean(text: str) -> str:
+    """`text` on one line: white space collapsed, control characters gone."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def parse_json(text: str) -> dict[str, Any] | None:
     """The JSON object in a model's answer, also inside a Markdown fence; None when there is none."""
     match = re.search(r"\{.*\}", text, re.DOTALL)
     if match is None:
         return None
     try:
-        value = json.loads(match[0])
+        value = json.loads(match[0], strict=False)  # grammars let control characters through
     except json.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None

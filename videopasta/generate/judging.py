@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from videopasta.config import GenerateConfig
 from videopasta.config.generate import JudgeConfig
-from videopasta.generate.asking import Asker, parse_json
+from videopasta.generate.asking import Asker, clean, parse_json
 from videopasta.generate.work import Candidate, Verdict, Vote, Work
 from videopasta.prompts import PromptSet
 
@@ -81,7 +81,7 @@ def read_vote(text: str, judge: str) -> Vote | None:
     try:
         return Vote.model_validate(
             {**{question: value.get(question) for question in _QUESTIONS}, "confidence": confidence,
-             "reason": value.get("reason", ""), "judge": judge}
+             "reason": clean(str(value.get("reason", ""))), "judge": judge}
         )  # fmt: skip
     except ValidationError:
         return None

@@ -35,8 +35,6 @@ ROW = pa.schema(
         pa.field("frames", pa.list_(pa.large_binary())),  # one buffer per key: T * H * W * 3 bytes
     ]
 )
-# What a decoded clip may need while it is planned and resized, so that Ray does not start too many at once.
-DECODE_MEMORY_BYTES = 700 * 2**20
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,6 @@ def stream_works(
     dataset = dataset.map_batches(
         DecodeActor,
         fn_constructor_kwargs={"config": config},
-        memory=DECODE_MEMORY_BYTES,
         **_pool_options(config.decode_pool),
     )
     last_judge = f"judge.{len(config.judge_model) - 1}"
@@ -108,6 +105,7 @@ def _pool_options(pool: PoolConfig) -> dict[str, Any]:
         "zero_copy_batch": True,
         "num_cpus": pool.num_cpus,
         "num_gpus": pool.num_gpus,
+        "memory": pool.memory_gib * 2**30 or None,
         "compute": ray.data.ActorPoolStrategy(
             min_size=pool.min_size,
             max_size=pool.max_size,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from videopasta.config import FailureMode, GenerateConfig
-from videopasta.generate.asking import Asker, SeenVideo, parse_json
+from videopasta.generate.asking import Asker, SeenVideo, clean, parse_json
 from videopasta.generate.guards import words
 from videopasta.generate.work import Failure, Query, Work
 from videopasta.prompts import PromptSet
@@ -67,7 +67,7 @@ def parse_queries(text: str) -> list[str]:
     value = (parse_json(text) or {}).get("queries")
     if not isinstance(value, list):
         return []
-    queries = (" ".join(item.split()) for item in value if isinstance(item, str))
+    queries = (clean(item) for item in value if isinstance(item, str))
     return [query for query in queries if words(query)]
 
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping
 
 from videopasta.config import GenerateConfig
-from videopasta.generate.asking import Asker, SeenVideo, derive_seed, parse_json
+from videopasta.generate.asking import Asker, SeenVideo, clean, derive_seed, parse_json
 from videopasta.generate.guards import check_answer, check_pair, words
 from videopasta.generate.work import Candidate, Query, Work
 from videopasta.prompts import PromptSet
@@ -29,7 +29,7 @@ async def respond(
             "describe",
             video=videos[f"preferred.{config.failure_modes[0]}"],
         )
-        return answer.text
+        return clean(answer.text)
 
     async def of_query(query: Query) -> list[Candidate]:
         mode = query.failure_mode
@@ -41,7 +41,7 @@ async def respond(
             "preferred",
             video=videos[f"preferred.{mode}"],
         )
-        preferred = answer.text
+        preferred = clean(answer.text)
         unusable = check_answer(preferred, config.guards)
         adversaries = pick_adversaries(
             list(prompts.modes[mode].adversaries),
@@ -85,7 +85,7 @@ async def respond(
                 *about,
                 video=videos["adversarial"],
             )
-            adversarial = answer.text
+            adversarial = clean(answer.text)
             drop_reason = check_pair(preferred, adversarial, config.guards)
         return Candidate(
             query=query,
@@ -115,7 +115,7 @@ def rewrite_schema(max_chars: int) -> dict[str, object]:
 
 def _rewritten(text: str) -> str | None:
     query = (parse_json(text) or {}).get("query")
-    return " ".join(query.split()) if isinstance(query, str) and words(query) else None
+    return clean(query) if isinstance(query, str) and words(query) else None
 
 
 def pick_adversaries(names: list[str], count: int, seed: int) -> list[str]:

@@ -125,22 +125,26 @@ def ray_cluster(config: GenerateConfig, *, dashboard: bool = False) -> Iterator[
     Raises:
         UserError: the pools do not fit on this machine. A cluster may grow, so there Ray waits for nodes instead.
     """
-    # Ray's own switch for worker logs and its progress bars, which flood a job's log.
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
+    import ray.data
 
     address = os.environ.get("RAY_ADDRESS")
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
     if address:
         ray.init(address=address)
     else:
-        ray.init(address="local", include_dashboard=dashboard, log_to_driver=False, logging_level=logging.WARNING)
+        _quieten(logging.getLogger("ray.data"))
+        ray.init(address="local", include_dashboard=dashboard, log_to_driver=False, logging_level="warning")
         check_resources(config, ray.cluster_resources())
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _quieten(logger: logging.Logger) -> None:
+    """Errors only, in a terminal that shows our own progress; Ray's log files keep everything."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.ERROR)
 
 
 def check_resources(config: GenerateConfig, available: Mapping[str, float]) -> None:
