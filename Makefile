@@ -35,7 +35,9 @@ lint: $(READY) ## Format, lint, types
 
 UV := uv pip compile pyproject.toml --quiet --no-header --no-emit-index-url --no-emit-find-links
 
+# The CPU lock wants a CPU wheel of torch in UV_FIND_LINKS: the registry's own build would pull its CUDA packages in.
 lock: ## Solve both locks anew, keeping their versions where they still fit; needs uv. Delete a line to move a pin
+	sed -i '/^torch==/d' requirements/cpu.txt
 	$(UV) --extra cpu --extra dev --override requirements/cpu-overrides.txt --python-version 3.11 -o requirements/cpu.txt
 	sed -i 's/+cpu$$//' requirements/cpu.txt
 	env -u UV_FIND_LINKS $(UV) --extra gpu --extra dev --python-version 3.12 -o requirements/gpu.txt

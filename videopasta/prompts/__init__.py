@@ -3,6 +3,9 @@
 In: the shipped templates (`templates/`), and a folder of the user's whose files replace those of the same name.
 Out: a frozen `PromptSet` that renders prompts, and a hash per file that goes into each row. Loading checks every
 template by rendering it once, so that a mistake shows before any model loads. Pure but for reading files.
+
+Every prompt about a video starts with the same words (`preamble.j2`). Prefix caches hold whole blocks of 16 or 32
+tokens: the shared words fill the block in which the video ends, so all of the video is cached, even a short one.
 """
 
 import functools
@@ -58,11 +61,11 @@ class PromptSet:
     def query(self, mode: FailureMode, *, count: int, taken: Sequence[str] = ()) -> str:
         """Asks for `count` queries of `mode`, none of them in `taken`."""
         prompts = self.modes[mode]
-        return self._render("query.j2", about=prompts.about, examples=prompts.examples, count=count, taken=taken)
+        return self._about_video("query.j2", about=prompts.about, examples=prompts.examples, count=count, taken=taken)
 
     def preferred(self, query: str, *, min_words: int, max_words: int) -> str:
         """Asks for the good answer."""
-        return self._render("preferred.j2", query=query, min_words=min_words, max_words=max_words)
+        return self._about_video("preferred.j2", query=query, min_words=min_words, max_words=max_words)
 
     def rewrite(self, mode: FailureMode, adversary: str, *, query: str, preferred: str) -> str:
         """Asks for the adversarial query that `adversary` makes of `query`."""
@@ -73,11 +76,11 @@ class PromptSet:
 
     def adversarial(self, query: str, *, words: int) -> str:
         """Asks for the misled answer, about as long as the preferred one."""
-        return self._render("adversarial.j2", query=query, words=words)
+        return self._about_video("adversarial.j2", query=query, words=words)
 
     def describe(self) -> str:
         """Asks for a description of the clip, for the judge."""
-        return self._render("describe.j2")
+        return self._about_video("describe.j2")
 
     def judge(
         self, mode: FailureMode, *, query: str, preferred: str, adversarial: str, description: str | None = None
@@ -93,6 +96,9 @@ class PromptSet:
             adversarial=adversarial,
             description=description,
         )
+
+    def _about_video(self, name: str, **values: object) -> str:
+        return f"{self._render('preamble.j2')}\n{self._render(name, **values)}"
 
     def _render(self, name: str, **values: object) -> str:
         return _compile(self.sources[name]).render(values).strip()
@@ -154,6 +160,7 @@ def _render_each_once(prompts: PromptSet, files: dict[str, Path]) -> None:
     mode = FAILURE_MODES[0]
     adversary = next(iter(prompts.modes[mode].adversaries))
     renders = {
+        "preamble.j2": prompts.describe,
         "query.j2": lambda: prompts.query(mode, count=1, taken=["q"]),
         "preferred.j2": lambda: prompts.preferred("q", min_words=1, max_words=2),
         "rewrite.j2": lambda: prompts.rewrite(mode, adversary, query="q", preferred="p"),

@@ -1,0 +1,23 @@
+"""Shared by all tests: where the real clips lie, and homes of their own for Ray and the tiny models."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_CLIPS = REPOSITORY.parent / "shared" / "data" / "videos"
+
+# Ray writes a token below HOME, the tiny models are cached there; both must be set before either is imported.
+_HOME = tempfile.mkdtemp(prefix="videopasta-home-")
+os.environ["HOME"] = _HOME
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def real_clips() -> Path:
+    """The folder of real videos beside the checkout."""
+    if not REAL_CLIPS.is_dir():
+        pytest.skip(f"no real clips in {REAL_CLIPS}")
+    return REAL_CLIPS

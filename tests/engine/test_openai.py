@@ -1,0 +1,84 @@
+"""The remote engine's own duties: errors, retries, and what it sends."""
+
+import asyncio
+import base64
+import io
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import av
+import numpy as np
+import openai
+import pytest
+from PIL import Image
+
+from tests.engine.conftest import make_request, make_video
+from videopasta.config import OpenAIModel
+from videopasta.engine import RequestError
+from videopasta.engine.openai import OpenAIEngine, encode_video
+
+
+@pytest.fixture
+def failing_endpoint():
+    """An HTTP server of ours that answers every request with one status: a stand-in for an endpoint in trouble."""
+
+    class Handler(BaseHTTPRequestHandler):
+        status = 503
+        num_requests = 0
+
+        def do_POST(self):
+            type(self).num_requests += 1
+            self.send_response(self.status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield Handler, f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.shutdown()
+
+
+def test_an_endpoint_in_trouble_is_retried_then_the_row_is_given_up(failing_endpoint):
+    """5xx is retried max_retries times with back-off, then becomes a reasoned refusal."""
+    handler, base_url = failing_endpoint
+    engine = OpenAIEngine(OpenAIModel(model="m", base_url=base_url, max_retries=2))
+    with pytest.raises(RequestError) as refusal:
+        asyncio.run(engine.generate(make_request()))
+    assert refusal.value.reason == "endpoint_failed"
+    assert handler.num_requests == 3
+
+
+def test_a_wrong_key_stops_the_run(failing_endpoint):
+    """401 concerns every row: it is raised as it is, not made a row's fault, and not retried."""
+    handler, base_url = failing_endpoint
+    handler.status = 401
+    engine = OpenAIEngine(OpenAIModel(model="m", base_url=base_url))
+    with pytest.raises(openai.AuthenticationError):
+        asyncio.run(engine.generate(make_request()))
+    assert handler.num_requests == 1
+
+
+def test_frames_as_images_keep_order_and_content():
+    """Each frame is one JPEG, in order, close to the original."""
+    frames = np.stack([np.full((56, 84, 3), value, np.uint8) for value in (0, 80, 160, 240)])
+    video = make_video()
+    video = type(video)(frames, 1.0, "k")
+    parts = encode_video(video, "image_frames")
+    decoded = [np.asarray(Image.open(io.BytesIO(_payload(part["image_url"]["url"])))) for part in parts]
+    assert [int(image.mean().round()) for image in decoded] == pytest.approx([0, 80, 160, 240], abs=2)
+
+
+def test_video_url_keeps_frames_and_rate():
+    """The inline MP4 has exactly the plan's frames, at the sampled rate."""
+    (part,) = encode_video(make_video(num_frames=6, fps=1.5), "video_url")
+    with av.open(io.BytesIO(_payload(part["video_url"]["url"]))) as container:
+        stream = container.streams.video[0]
+        assert float(stream.average_rate) == pytest.approx(1.5)
+        assert sum(1 for _ in container.decode(stream)) == 6
+
+
+def _payload(url: str) -> bytes:
+    return base64.b64decode(url.partition(",")[2])
