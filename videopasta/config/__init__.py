@@ -1,6 +1,6 @@
 """Configuration: pydantic models and their loading. Imports neither torch, ray nor vllm.
 
-Every key, its default, its reason and its source stand beside it in `video.py`, `models.py` and `generate.py`.
+Every key, its default, its reason and its source stand beside it in `video.py`, `models.py`, `generate.py`.
 """
 
 from videopasta.config.generate import FAILURE_MODES, FailureMode, GenerateConfig, SamplingConfig

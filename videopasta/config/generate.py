@@ -1,11 +1,11 @@
-"""The configuration of a generation run. Defaults are the paper's where it gives them ([C] in docs/method.md)."""
+"""The configuration of a generation run. Defaults are the paper's where it gives them (docs/method.md)."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from videopasta.config.models import OPERATIONAL, ModelConfig, PoolConfig, VllmModel
-from videopasta.config.video import DecodeConfig, FpsPlan, Frozen, PlanConfig, UniformPlan
+from videopasta.config.models import ModelConfig, PoolConfig, VllmModel
+from videopasta.config.video import OPERATIONAL, DecodeConfig, FpsPlan, Frozen, PlanConfig, UniformPlan
 
 FailureMode = Literal["spatial", "temporal", "cross_frame"]
 FAILURE_MODES: tuple[FailureMode, ...] = ("spatial", "temporal", "cross_frame")
@@ -16,7 +16,7 @@ def _as_list(value: Any) -> Any:
 
 
 class PreferredPlans(Frozen):
-    """How the clip is seen for the preferred response, by failure mode. Equal plans are decoded and encoded once."""
+    """How the clip is seen for the preferred response, by failure mode. Equal plans are decoded once."""
 
     spatial: PlanConfig = UniformPlan()
     """The paper's "dense sampling"; 32 uniform frames are its headline."""
@@ -40,22 +40,22 @@ class PlansConfig(Frozen):
 class SamplingConfig(Frozen):
     """How an answer is drawn from a model."""
 
-    temperature: float = Field(0.7, ge=0)
+    temperature: float = Field(default=0.7, ge=0)
     """0 is greedy. [default, not stated by the paper]"""
-    top_p: float = Field(0.95, gt=0, le=1)
+    top_p: float = Field(default=0.95, gt=0, le=1)
     """Nucleus. [default]"""
-    max_tokens: int = Field(96, ge=1)
+    max_tokens: int = Field(default=96, ge=1)
     """Longest answer in tokens."""
 
 
 class QueriesConfig(Frozen):
     """Queries per clip."""
 
-    per_mode: int = Field(10, ge=1)
+    per_mode: int = Field(default=10, ge=1)
     """Queries per failure mode and clip. [default: 10 fits the paper's total]"""
-    max_rounds: int = Field(2, ge=1)
+    max_rounds: int = Field(default=2, ge=1)
     """The writer is asked again, with another seed, while de-duplication leaves fewer than `per_mode`."""
-    max_chars: int = Field(160, ge=10)
+    max_chars: int = Field(default=160, ge=10)
     """Longest query in characters, enforced by the output schema."""
     sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
     """How queries are drawn."""
@@ -64,17 +64,17 @@ class QueriesConfig(Frozen):
 class ResponsesConfig(Frozen):
     """Preferred and adversarial responses."""
 
-    num_adversaries: int = Field(3, ge=1)
-    """Adversarial responses per preferred one: 3 in the paper. More than a mode has are a configuration error."""
-    min_words: int = Field(10, ge=1)
+    num_adversaries: int = Field(default=3, ge=1)
+    """Adversarial responses per preferred one: 3 in the paper. More than a mode has are an error."""
+    min_words: int = Field(default=10, ge=1)
     """Shortest answer asked for. The paper's preferred answers have 10 to 19 words."""
-    max_words: int = Field(20, ge=1)
+    max_words: int = Field(default=20, ge=1)
     """Longest answer asked for. The paper's adversarial answers have 11 to 20 words."""
     preferred: SamplingConfig = SamplingConfig(temperature=0.0)
     """How preferred responses are drawn: greedy, the model's best. [default]"""
     rewrite: SamplingConfig = SamplingConfig(max_tokens=128)
     """How adversarial queries are drawn. [default]"""
-    max_rewrite_chars: int = Field(200, ge=10)
+    max_rewrite_chars: int = Field(default=200, ge=10)
     """Longest adversarial query in characters, enforced by the output schema."""
     adversarial: SamplingConfig = SamplingConfig()
     """How adversarial responses are drawn. [default]"""
@@ -91,9 +91,9 @@ class ResponsesConfig(Frozen):
 class GuardsConfig(Frozen):
     """Cheap checks before the judge. A candidate that fails one is kept as dropped, with its reason."""
 
-    max_length_ratio: float = Field(1.5, ge=1)
+    max_length_ratio: float = Field(default=1.5, ge=1)
     """Longest answer over shortest, in words: DPO learns length instead of truth beyond it (TEMPLE)."""
-    min_words: int = Field(2, ge=1)
+    min_words: int = Field(default=2, ge=1)
     """Answers with fewer words are empty in all but name."""
     drop_containment: bool = True
     """Drop when one answer contains the other (TEMPLE)."""
@@ -104,17 +104,17 @@ class GuardsConfig(Frozen):
 class JudgeConfig(Frozen):
     """How verdicts are formed from votes."""
 
-    num_samples: int = Field(1, ge=1)
+    num_samples: int = Field(default=1, ge=1)
     """Votes per judge model and candidate; each has its own seed."""
     sampling: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=256)
     """How votes are drawn. More than one sample needs a temperature above 0."""
-    min_confidence: float = Field(0.5, ge=0, le=1)
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
     """Mean confidence below it drops the candidate. [default]"""
-    min_agreement: float = Field(0.5, ge=0, le=1)
+    min_agreement: float = Field(default=0.5, ge=0, le=1)
     """Share of votes that agree with the majority; below it drops the candidate. [default]"""
     describe_clip: bool = False
     """Give the judge a description of the clip written by the response model (i-SRT: helps)."""
-    max_reason_chars: int = Field(160, ge=10)
+    max_reason_chars: int = Field(default=160, ge=10)
     """Longest reason in a vote, enforced by the output schema."""
 
     @model_validator(mode="after")
@@ -130,9 +130,9 @@ class JudgeConfig(Frozen):
 class OutputConfig(Frozen):
     """How often results are committed."""
 
-    clips_per_shard: int = Field(64, ge=1)
+    clips_per_shard: int = Field(default=64, ge=1)
     """A shard is committed after this many clips ..."""
-    flush_s: float = Field(60.0, gt=0)
+    flush_s: float = Field(default=60.0, gt=0)
     """... or this many seconds, whichever comes first: what a killed driver can lose."""
 
 
@@ -153,7 +153,7 @@ class GenerateConfig(Frozen):
     response_model: ModelConfig = VllmModel(
         model="Qwen/Qwen2.5-VL-7B-Instruct", pool=PoolConfig(num_gpus=1, clips_in_flight=8)
     )
-    """Answers well (dense frames) and badly (sparse frames, misleading query): the model to be aligned, frozen."""
+    """Answers well (dense frames) and badly (sparse frames, misleading query): the model to align."""
     judge_model: Annotated[tuple[ModelConfig, ...], BeforeValidator(_as_list), Field(min_length=1)] = (
         VllmModel(
             model="Qwen/Qwen2.5-32B-Instruct",
@@ -165,7 +165,8 @@ class GenerateConfig(Frozen):
     decode: DecodeConfig = DecodeConfig()
     """How clips become frames."""
     decode_pool: PoolConfig = Field(
-        PoolConfig(min_size=1, max_size=8, memory_gib=0.7, clips_in_flight=1), json_schema_extra=OPERATIONAL
+        default=PoolConfig(min_size=1, max_size=8, memory_gib=0.7, clips_in_flight=1),
+        json_schema_extra=OPERATIONAL,
     )
     """Actors that decode, each with one decoder process. A clip of 32 frames at 448x448 has 19 MB."""
     plans: PlansConfig = PlansConfig()
@@ -180,7 +181,7 @@ class GenerateConfig(Frozen):
     """Checks before the judge."""
     judge: JudgeConfig = JudgeConfig()
     """Verdicts."""
-    output: OutputConfig = Field(OutputConfig(), json_schema_extra=OPERATIONAL)
+    output: OutputConfig = Field(default=OutputConfig(), json_schema_extra=OPERATIONAL)
     """Committing."""
 
     @model_validator(mode="after")

@@ -4,26 +4,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from videopasta.config.video import Frozen
-
-# Marks a setting that cannot change what is written, so it may differ between a run and its resume.
-OPERATIONAL = {"operational": True}
+from videopasta.config.video import OPERATIONAL, Frozen
 
 
 class PoolConfig(Frozen):
     """An autoscaling pool of Ray actors."""
 
-    min_size: int = Field(1, ge=1)
+    min_size: int = Field(default=1, ge=1)
     """Actors kept alive. Scaling to zero is the work of the cluster's nodes, not of the pool."""
-    max_size: int = Field(1, ge=1)
+    max_size: int = Field(default=1, ge=1)
     """Actors at most."""
-    num_cpus: float = Field(1.0, ge=0)
+    num_cpus: float = Field(default=1.0, ge=0)
     """CPUs reserved per actor. On a small machine keep the sum of all pools below its cores."""
-    num_gpus: float = Field(0.0, ge=0)
+    num_gpus: float = Field(default=0.0, ge=0)
     """GPUs reserved per actor: the tensor parallel size of its engine."""
-    memory_gib: float = Field(0.0, ge=0)
-    """Memory reserved per actor, in GiB, so that a node is not given more actors than it can hold; 0 reserves none."""
-    clips_in_flight: int = Field(4, ge=1)
+    memory_gib: float = Field(default=0.0, ge=0)
+    """Memory reserved per actor, in GiB, so that no node gets more actors than it can hold; 0: none."""
+    clips_in_flight: int = Field(default=4, ge=1)
     """Clips worked on at once by one actor; all requests of each are in flight together."""
 
     @model_validator(mode="after")
@@ -43,21 +40,21 @@ class VllmModel(Frozen):
     """Branch, tag or commit on the hub. Pin a commit for runs that you publish."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights and activations. float32 on CPU makes answers repeatable."""
-    max_model_len: int = Field(16384, ge=128)
+    max_model_len: int = Field(default=16384, ge=128)
     """Longest prompt plus answer, in tokens. A clip that does not fit is quarantined, never cut."""
     trust_remote_code: bool = False
     """Run the model repository's own Python (InternVL2.5 needs it)."""
-    tensor_parallel_size: int = Field(1, ge=1, json_schema_extra=OPERATIONAL)
+    tensor_parallel_size: int = Field(default=1, ge=1, json_schema_extra=OPERATIONAL)
     """GPUs that share one engine."""
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, json_schema_extra=OPERATIONAL)
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, json_schema_extra=OPERATIONAL)
     """Share of a GPU's memory for this engine."""
-    kv_cache_gib: int = Field(1, ge=1, json_schema_extra=OPERATIONAL)
+    kv_cache_gib: int = Field(default=1, ge=1, json_schema_extra=OPERATIONAL)
     """KV cache on CPU, in GiB; GPUs take it from `gpu_memory_utilization`."""
-    max_num_seqs: int = Field(64, ge=1, json_schema_extra=OPERATIONAL)
+    max_num_seqs: int = Field(default=64, ge=1, json_schema_extra=OPERATIONAL)
     """Requests decoded in one batch."""
-    enforce_eager: bool = Field(False, json_schema_extra=OPERATIONAL)
+    enforce_eager: bool = Field(default=False, json_schema_extra=OPERATIONAL)
     """Skip compilation and CUDA graphs: starts in seconds, answers slower."""
-    pool: PoolConfig = Field(PoolConfig(), json_schema_extra=OPERATIONAL)
+    pool: PoolConfig = Field(default=PoolConfig(), json_schema_extra=OPERATIONAL)
     """Where its engines run."""
 
 
@@ -67,24 +64,24 @@ class OpenAIModel(Frozen):
     engine: Literal["openai"] = "openai"
     model: str
     """The model's name at the endpoint."""
-    base_url: str = Field("https://api.openai.com/v1", json_schema_extra=OPERATIONAL)
+    base_url: str = Field(default="https://api.openai.com/v1", json_schema_extra=OPERATIONAL)
     """The endpoint, up to and including `/v1`."""
     revision: str | None = None
     """Recorded in each row; the endpoint decides what it serves."""
     video_as: Literal["image_frames", "video_url"] = "image_frames"
     """`image_frames`: each frame as a JPEG image. `video_url`: the frames as one inline video; servers that
     take it (vLLM, SGLang) keep time, but sample it by their own rules."""
-    api_key_env: str = Field("OPENAI_API_KEY", json_schema_extra=OPERATIONAL)
+    api_key_env: str = Field(default="OPENAI_API_KEY", json_schema_extra=OPERATIONAL)
     """Name of the environment variable that holds the key; the key itself never stands in a file."""
-    requests_per_minute: float = Field(600.0, gt=0, json_schema_extra=OPERATIONAL)
+    requests_per_minute: float = Field(default=600.0, gt=0, json_schema_extra=OPERATIONAL)
     """Rate limit per actor."""
-    max_concurrency: int = Field(32, ge=1, json_schema_extra=OPERATIONAL)
+    max_concurrency: int = Field(default=32, ge=1, json_schema_extra=OPERATIONAL)
     """Requests in flight per actor."""
-    max_retries: int = Field(6, ge=0, json_schema_extra=OPERATIONAL)
+    max_retries: int = Field(default=6, ge=0, json_schema_extra=OPERATIONAL)
     """Retries with exponential back-off on connection errors, 408, 409, 429 and 5xx."""
-    timeout_s: float = Field(300.0, gt=0, json_schema_extra=OPERATIONAL)
+    timeout_s: float = Field(default=300.0, gt=0, json_schema_extra=OPERATIONAL)
     """Longest wait for one answer."""
-    pool: PoolConfig = Field(PoolConfig(num_cpus=0.1), json_schema_extra=OPERATIONAL)
+    pool: PoolConfig = Field(default=PoolConfig(num_cpus=0.1), json_schema_extra=OPERATIONAL)
     """The actors that talk to it."""
 
 

@@ -1,8 +1,12 @@
-"""How a video is sampled, sized and decoded: the part of the configuration that decides which pixels a model sees."""
+"""How a video is sampled, sized and decoded: the part that decides which pixels a model sees."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic.config import JsonDict
+
+# Marks a setting that cannot change what is written, so it may differ between a run and its resume.
+OPERATIONAL: JsonDict = {"operational": True}
 
 Backend = Literal["pyav", "decord", "torchcodec"]
 
@@ -23,8 +27,8 @@ class UniformPlan(Frozen):
     """`num_frames` frames spread evenly over the clip's time, first and last frame included."""
 
     kind: Literal["uniform"] = "uniform"
-    num_frames: int = Field(32, ge=2)
-    """Frames per clip (the paper's headline is 32). Shorter clips give all their frames, less one when odd."""
+    num_frames: int = Field(default=32, ge=2)
+    """Frames per clip (the paper's headline is 32). Shorter clips give all their frames, an even number."""
 
     @field_validator("num_frames")
     @classmethod
@@ -36,9 +40,9 @@ class FpsPlan(Frozen):
     """One frame every `1 / fps` seconds from the clip's start: the sparse view of the adversary at 1 fps."""
 
     kind: Literal["fps"] = "fps"
-    fps: float = Field(1.0, gt=0)
+    fps: float = Field(default=1.0, gt=0)
     """Frames per second of video. The paper's adversarial responses see 1."""
-    max_frames: int = Field(32, ge=2)
+    max_frames: int = Field(default=32, ge=2)
     """When the clip is longer than `max_frames / fps` seconds: that many, spread evenly."""
 
     @field_validator("max_frames")
@@ -51,7 +55,7 @@ class NativePlan(Frozen):
     """Every frame of the clip, or `max_frames` spread evenly when there are more."""
 
     kind: Literal["native"] = "native"
-    max_frames: int = Field(64, ge=2)
+    max_frames: int = Field(default=64, ge=2)
     """Cap on the frames, hence on the tokens."""
 
     @field_validator("max_frames")
@@ -64,11 +68,11 @@ class WindowPlan(Frozen):
     """`num_frames` frames spread evenly over one window of the clip: dense sampling of a long video."""
 
     kind: Literal["window"] = "window"
-    num_frames: int = Field(32, ge=2)
+    num_frames: int = Field(default=32, ge=2)
     """Frames in the window."""
-    window_s: float = Field(8.0, gt=0)
+    window_s: float = Field(default=8.0, gt=0)
     """Length of the window in seconds; the whole clip when it is shorter."""
-    position: float = Field(0.5, ge=0, le=1)
+    position: float = Field(default=0.5, ge=0, le=1)
     """Where the window lies: 0 at the clip's start, 1 at its end."""
 
     @field_validator("num_frames")
@@ -91,16 +95,16 @@ PlanConfig = Annotated[
 
 
 class PixelBudget(Frozen):
-    """Size of a frame, as Qwen2.5-VL's processor chooses it: the aspect ratio kept, sides multiples of `factor`."""
+    """Size of a frame, as Qwen2.5-VL's processor chooses it: aspect ratio kept, sides multiples of `factor`."""
 
-    factor: int = Field(28, ge=1)
+    factor: int = Field(default=28, ge=1)
     """Patch size 14 x spatial merge 2 (Qwen2.5-VL). Each 28x28 pixels of a frame pair become one token."""
-    min_pixels: int = Field(128 * 28 * 28, ge=1)
+    min_pixels: int = Field(default=128 * 28 * 28, ge=1)
     """Smallest frame in pixels (qwen-vl-utils' VIDEO_MIN_PIXELS)."""
-    max_pixels: int = Field(768 * 28 * 28, ge=1)
+    max_pixels: int = Field(default=768 * 28 * 28, ge=1)
     """Largest frame in pixels (qwen-vl-utils' VIDEO_MAX_PIXELS)."""
-    total_pixels: int = Field(16384 * 28 * 28, ge=1)
-    """Largest clip in pixels, all frames together; long plans get smaller frames, never below `min_pixels`."""
+    total_pixels: int = Field(default=16384 * 28 * 28, ge=1)
+    """Largest clip in pixels, all frames together; long plans get smaller frames, not below `min_pixels`."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "PixelBudget":
@@ -118,13 +122,13 @@ class DecodeConfig(Frozen):
     """Decoder. `pyav` is exact on every codec; the others are recorded in the row when chosen."""
     pixels: PixelBudget = PixelBudget()
     """Frame size."""
-    min_frames: int = Field(16, ge=2)
+    min_frames: int = Field(default=16, ge=2)
     """Clips with fewer frames are quarantined as too short: half a second at 30 fps shows no event."""
-    max_duration_s: float = Field(7200.0, gt=0)
-    """Clips (spans, where one is given) longer than this are quarantined: 32 frames of ten hours show nothing."""
-    max_frame_pixels: int = Field(8192 * 4320, ge=1)
+    max_duration_s: float = Field(default=7200.0, gt=0)
+    """Clips (spans, where one is given) longer than this are quarantined: 32 frames of hours show nothing."""
+    max_frame_pixels: int = Field(default=8192 * 4320, ge=1)
     """Source frames larger than this are quarantined instead of filling the memory."""
-    deadline_s: float = Field(120.0, gt=0)
+    deadline_s: float = Field(default=120.0, gt=0)
     """A clip not fetched and decoded by then is quarantined and its decoder process killed."""
-    recycle_after: int = Field(200, ge=1)
+    recycle_after: int = Field(default=200, ge=1, json_schema_extra=OPERATIONAL)
     """A decoder process is replaced after this many clips: decoders leak (decord #154)."""
