@@ -2,7 +2,7 @@
 
 FFmpeg reads a shortened file up to its end and says nothing, or says "invalid data" for anything. The sizes
 that MP4/MOV boxes, Matroska/WebM segments and RIFF (AVI) chunks declare tell the cut from other damage, to
-the byte.
+the byte. MPEG streams and live recordings declare none: cut, they are shorter videos.
 """
 
 import os

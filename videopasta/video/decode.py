@@ -10,9 +10,8 @@ pixels. Any clip that cannot be used raises `VideoError`. Deadlines and crashes 
 import hashlib
 import os
 import tempfile
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,10 +26,10 @@ from videopasta.video.errors import Reason, VideoError
 from videopasta.video.identity import clip_id
 from videopasta.video.plan import FramePlan, make_plan, resolve_span, span_frames
 from videopasta.video.probe import Header, Video, VideoInfo, check_file, probe, read_header
+from videopasta.video.resize import Resizer
 
 _BLOCK_BYTES = 1 << 20
 _SAME_TIME_S = 1e-3
-_WAITING_FRAMES = 4  # source frames held for the resize: 0.4 GB of the largest
 
 
 @dataclass(frozen=True)
@@ -114,15 +113,6 @@ def sha256_of(uri: str) -> str:
         while block := stream.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bicubic, by Pillow: the one resize of every backend. uint8 (H, W, 3) in and out."""
-    if frame.shape[:2] == (height, width):
-        return frame
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
 
 
 @contextmanager
@@ -217,22 +207,14 @@ def _decode_union(video: Video, backend: BackendName, plans: dict[str, FramePlan
         for place, index in enumerate(plan.indices):
             places[index].append((key, place))
 
-    def put(index: int, frame: np.ndarray) -> None:
+    resizers = {(plan.height, plan.width): Resizer(plan.height, plan.width) for plan in plans.values()}
+
+    union = sorted(places)
+    for index, frame in zip(union, get_backend(backend).decode(video, union), strict=True):
         sizes: dict[tuple[int, int], np.ndarray] = {}
         for key, place in places[index]:
             size = plans[key].height, plans[key].width
             if size not in sizes:
-                sizes[size] = resize(frame, *size)
+                sizes[size] = resizers[size](frame)
             out[key][place] = sizes[size]
-
-    union = sorted(places)
-    # Pillow and the decoders let go of the GIL: one thread resizes while the other decodes.
-    with ThreadPoolExecutor(1) as resizer:
-        waiting: deque[Future[None]] = deque()
-        for index, frame in zip(union, get_backend(backend).decode(video, union), strict=True):
-            waiting.append(resizer.submit(put, index, frame))
-            if len(waiting) > _WAITING_FRAMES:
-                waiting.popleft().result()
-        while waiting:
-            waiting.popleft().result()
     return out

@@ -29,6 +29,8 @@ from videopasta.video.seek import Packets
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.error import FFmpegError
+    from av.packet import Packet
+    from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -139,6 +141,31 @@ def open_stream(path: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
         raise_video_error(path, error)
 
 
+def demux(container: "InputContainer", *streams: "Stream") -> "Iterator[Packet[Stream]]":
+    """The streams' packets, from where the container stands.
+
+    Raises:
+        VideoError: corrupt, when a stream appears that the header did not have (PyAV has no place for it).
+    """
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError as error:
+            raise VideoError(Reason.CORRUPT, "a stream appears in the middle of the file") from error
+        if packet is None:
+            return
+        if packet.size:
+            yield packet
+
+
+def decode_all(container: "InputContainer", stream: "VideoStream") -> "Iterator[VideoFrame]":
+    """The stream's frames in presentation order."""
+    for packet in demux(container, stream):
+        yield from stream.codec_context.decode(packet)
+    yield from stream.codec_context.decode(None)
+
+
 def raise_video_error(path: str, error: "FFmpegError") -> NoReturn:
     """Name the reason of an FFmpeg error."""
     import av
@@ -166,7 +193,7 @@ def read_header(path: str, max_frame_pixels: int | None = None) -> Header:
                 Reason.TOO_LARGE,
                 f"{stream.width}x{stream.height}: {pixels} pixels, over max_frame_pixels={max_frame_pixels}",
             )
-        frame = next(container.decode(stream), None)
+        frame = next(decode_all(container, stream), None)
         if frame is None:
             raise VideoError(Reason.CORRUPT, "no frame decodes")
         rotation, mirrored = _orientation(frame)
@@ -197,9 +224,7 @@ def probe(path: str, header: Header) -> Video | None:
         declared_s = header.declared_duration_s
         # A container's duration is that of its longest stream, which need not be the video.
         others = [] if stream.duration else [*container.streams.audio]
-        for packet in container.demux(stream, *others):
-            if packet.size == 0:
-                continue
+        for packet in demux(container, stream, *others):
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index == stream.index:

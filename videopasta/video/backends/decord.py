@@ -1,8 +1,9 @@
 """decord 0.6.0: fast, and wrong on some files, which are refused.
 
-Its bundled FFmpeg 4.1 does not know edit lists' hidden frames nor AV1, its seeks and skips miscount after keyframes
-with leading pictures and in intra refresh, and it loses the first frames of MPEG streams, all without a word.
-So it reads from the start, from two kinds of containers, and must count the frames that the packets tell.
+Its bundled FFmpeg 4.1 does not know edit lists' hidden frames nor AV1, its seeks and skips miscount after
+keyframes with leading pictures and in intra refresh, and it loses the first frames of MPEG streams, all
+without a word. So it reads every frame from the start, from two kinds of containers, and must count the
+frames that the packets tell.
 """
 
 from collections.abc import Iterator, Sequence

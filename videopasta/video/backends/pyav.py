@@ -13,12 +13,13 @@ import numpy as np
 
 from videopasta.video.backends.base import UntrustedIndexError
 from videopasta.video.errors import Reason, VideoError
-from videopasta.video.probe import Header, Video, VideoInfo, make_video, open_stream
+from videopasta.video.probe import Header, Video, VideoInfo, decode_all, demux, make_video, open_stream
 from videopasta.video.seek import Packets, Segment, plan_segments
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
+    from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -68,7 +69,7 @@ def index_by_decoding(path: str, header: Header) -> Video:
     pts: list[int] = []
     with open_stream(path) as (container, stream):
         _use_threads(stream)
-        for frame in container.decode(stream):
+        for frame in decode_all(container, stream):
             _refuse_corrupt(frame)
             pts.append(len(pts) if frame.pts is None else frame.pts)
     if not pts:
@@ -118,7 +119,7 @@ def _frames(
     for packet in _packets_from(container, stream, packets, start):
         if skips:
             context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-        yield from packet.decode()
+        yield from context.decode(packet)
         if packet.pts == last_pts:
             break
     yield from context.decode(None)
@@ -126,12 +127,12 @@ def _frames(
 
 def _packets_from(
     container: "InputContainer", stream: "VideoStream", packets: Packets, start: int
-) -> "Iterator[Packet[VideoStream]]":
+) -> "Iterator[Packet[Stream]]":
     """The stream's packets from a keyframe at or before packet `start`; 0 needs a container not read yet."""
     # Formats index by pts or by dts; a seek by the wrong one lands at another keyframe.
     for target in (int(packets.pts[start]), int(packets.dts[start])) if start else ():
         container.seek(target, stream=stream)
-        demuxed = (packet for packet in container.demux(stream) if packet.size)
+        demuxed = demux(container, stream)
         first = next(demuxed, None)
         position = None if first is None or first.pts is None else packets.position(first.pts)
         if first is not None and position is not None and position <= start and packets.is_key[position]:
@@ -140,14 +141,14 @@ def _packets_from(
             return
     if start:
         raise UntrustedIndexError(f"no seek reaches the keyframe at {packets.pts[start]}")
-    yield from (packet for packet in container.demux(stream) if packet.size)
+    yield from demux(container, stream)
 
 
 def _decode_by_count(video: Video, indices: Sequence[int]) -> Iterator[np.ndarray]:
     missing = list(indices)
     with open_stream(video.path) as (container, stream):
         _use_threads(stream)
-        for count, frame in enumerate(container.decode(stream)):
+        for count, frame in enumerate(decode_all(container, stream)):
             if missing and count == missing[0]:
                 _refuse_corrupt(frame)
                 yield _to_rgb(frame, video.info)
