@@ -95,7 +95,7 @@ PlanConfig = Annotated[
 
 
 class PixelBudget(Frozen):
-    """Size of a frame, as Qwen2.5-VL's processor chooses it: aspect ratio kept, sides multiples of `factor`."""
+    """Size of a frame, as Qwen2.5-VL's processor chooses it: aspect kept, sides multiples of `factor`."""
 
     factor: int = Field(default=28, ge=1)
     """Patch size 14 x spatial merge 2 (Qwen2.5-VL). Each 28x28 pixels of a frame pair become one token."""

@@ -1,2 +1,4 @@
-"""From clips to candidates with verdicts: stages as plain functions (`queries`, `responses`, `guards`, `judging`),
-the Ray Data graph that runs them (`pipeline`), and one run of it (`run`)."""
+"""From clips to candidates with verdicts: stages as plain functions, and the graph that runs them.
+
+`queries`, `responses`, `guards` and `judging` are the stages, `pipeline` the Ray Data graph, `run` the shell.
+"""

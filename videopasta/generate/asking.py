@@ -106,6 +106,6 @@ def parse_json(text: str) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(match[0], strict=False)  # grammars let control characters through
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or nested without end
         return None
     return value if isinstance(value, dict) else None

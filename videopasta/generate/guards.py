@@ -11,10 +11,16 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 # Openings of answers that decline. English, like the prompts; matched at the start of a sentence.
 _REFUSAL = re.compile(
-    r"(?:^|[.!?]\s+)(?:i'?m sorry|sorry|i (?:can(?:no|')?t|cannot|am unable|am not able|do not|don't) "
-    r"(?:see|tell|answer|determine|provide|help|know|watch|view)|i am sorry|as an ai|unable to (?:determine|answer|tell)|"
-    r"it is (?:not possible|impossible) to (?:tell|determine|say|answer)|"
-    r"the video does not (?:show|provide|contain) (?:enough|any|that))",
+    r"(?:^|[.!?]\s+)(?:"
+    r"(?:(?:i['’]?m|i am) )?sorry\b"
+    r"|i (?:can(?:no|['’])?t|do(?: not|n['’]?t)) (?:see|tell|answer|determine|provide|help|know|watch|view)\b"
+    r"|i(?:['’]?m| am) (?:unable|not able) to\b"
+    r"|as an ai\b"
+    r"|unable to (?:determine|answer|tell)\b"
+    r"|it(?: is|['’]?s) (?:not possible|impossible) to (?:tell|determine|say|answer)\b"
+    r"|the video does(?: not|n['’]?t) (?:show|provide|contain) "
+    r"(?:enough|that information|any (?:information|indication|evidence|detail))"
+    r")",
     re.IGNORECASE,
 )
 
@@ -34,7 +40,7 @@ def check_answer(text: str, config: GuardsConfig) -> str | None:
 
 
 def check_pair(preferred: str, adversarial: str, config: GuardsConfig) -> str | None:
-    """Why the two answers make no pair: `empty`, `refusal`, `identical`, `containment`, `length_ratio`; or None."""
+    """Why they make no pair: `empty`, `refusal`, `identical`, `containment`, `length_ratio`; or None."""
     reason = check_answer(preferred, config) or check_answer(adversarial, config)
     if reason:
         return reason

@@ -1,6 +1,7 @@
-"""Stage 3: judges vote on the candidates that passed the guards; `decide` makes the votes a verdict (pure)."""
+"""Stage 3: judges vote on candidates that passed the guards; `decide` makes votes a verdict (pure)."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ _QUESTIONS = ("genuine", "targeted", "distinct", "preferred_ok")
 
 
 async def vote(work: Work, asker: Asker, prompts: PromptSet, config: GenerateConfig, *, last: bool) -> Work:
-    """`work` with this judge's votes on every candidate not dropped yet; after the last judge, with verdicts."""
+    """`work` with this judge's votes on each candidate not dropped yet; after the last judge, verdicts."""
 
     async def on_candidate(candidate: Candidate) -> Candidate:
         if candidate.drop_reason:
@@ -59,7 +60,7 @@ async def vote(work: Work, asker: Asker, prompts: PromptSet, config: GenerateCon
 
 
 def vote_schema(max_reason_chars: int) -> dict[str, object]:
-    """JSON schema of one vote. Confidence is a whole number: models are bad at fractions, grammars at their ends."""
+    """JSON schema of one vote. Confidence is whole: models are bad at fractions, grammars at their ends."""
     return {
         "type": "object",
         "properties": {
@@ -75,13 +76,16 @@ def vote_schema(max_reason_chars: int) -> dict[str, object]:
 def read_vote(text: str, judge: str) -> Vote | None:
     """The vote in a judge's answer; None when it is not the JSON asked for."""
     value = parse_json(text)
-    if value is None or not isinstance(value.get("confidence"), int | float):
+    confidence = (value or {}).get("confidence")
+    if value is None or isinstance(confidence, bool) or not isinstance(confidence, int | float):
         return None
-    confidence = min(max(value["confidence"] / 100, 0.0), 1.0)
+    if math.isnan(confidence):  # JSON as Python reads it has NaN; it would pass every threshold
+        return None
+    confidence = min(max(confidence, 0), 100) / 100
     try:
         return Vote.model_validate(
             {**{question: value.get(question) for question in _QUESTIONS}, "confidence": confidence,
-             "reason": clean(str(value.get("reason", ""))), "judge": judge}
+             "reason": clean(str(value.get("reason") or "")), "judge": judge}
         )  # fmt: skip
     except ValidationError:
         return None

@@ -2,10 +2,10 @@
 
     entries ─ decode ─ query ─ response ─ judge ─► driver: commits shards        (each ─ is an actor pool)
 
-A row is `work` (JSON of `Work`) and `frames` (raw bytes per distinct frame plan). Neighbouring roles that name
-the same model share one pool, and then one engine answers both. A clip that fails keeps flowing as a `Work` with
-a `failure`, without frames. The driver alone writes: results are text, a few hundred kilobytes a clip, and one
-writer needs no bookkeeping to write each clip once.
+A row is `work` (JSON of `Work`) and `frames` (raw bytes per distinct frame plan). Neighbouring roles that
+name the same model share one pool, and then one engine answers both. A clip that fails keeps flowing as a
+`Work` with a `failure`, without frames. The driver alone writes: results are text, a few hundred kilobytes a
+clip, and one writer needs no bookkeeping to write each clip once.
 """
 
 import time
@@ -52,7 +52,10 @@ class Stage:
 
 def plan_stages(config: GenerateConfig) -> tuple[Stage, ...]:
     """The pools of a run: one per model, neighbours that name the same model in one. Pure."""
-    roles: list[tuple[str, ModelConfig]] = [("query", config.query_model), ("response", config.response_model)]
+    roles: list[tuple[str, ModelConfig]] = [
+        ("query", config.query_model),
+        ("response", config.response_model),
+    ]
     roles += [(f"judge.{i}", model) for i, model in enumerate(config.judge_model)]
     stages: list[Stage] = []
     for role, model in roles:
@@ -72,13 +75,14 @@ def views(config: GenerateConfig) -> dict[str, PlanConfig]:
 def stream_works(
     entries: Sequence[ManifestEntry], config: GenerateConfig, prompts: PromptSet
 ) -> Iterator[Work]:
-    """Run the graph on the connected Ray cluster; yields each clip's finished or failed work, in any order."""
+    """Run the graph on the connected Ray cluster; yields each clip's work, finished or failed, unordered."""
     import ray
 
-    ray.data.DataContext.get_current().enable_progress_bars = False  # progress is told by clips, not by blocks
-    # Blocks of one row, or a clip would wait for its neighbours, and its frames with it. `repartition` would make
-    # them too, but its tasks ask for a whole CPU, which a small machine never has beside the pools.
-    dataset = ray.data.from_arrow([_row(Work(entry=entry)) for entry in entries])
+    # Progress is told by clips, not by blocks.
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    # Blocks of one row, or a clip would wait for its neighbours, and its frames with it. `repartition` would
+    # make them too, but its tasks ask for a whole CPU, which a small machine never has beside the pools.
+    dataset: ray.data.Dataset = ray.data.from_arrow([_row(Work(entry=entry)) for entry in entries])
     dataset = dataset.map_batches(
         DecodeActor,
         fn_constructor_kwargs={"config": config},
@@ -88,10 +92,16 @@ def stream_works(
     for stage in plan_stages(config):
         dataset = dataset.map_batches(
             EngineActor,
-            fn_constructor_kwargs={"stage": stage, "config": config, "prompts": prompts, "last_role": last_judge},
+            fn_constructor_kwargs={
+                "stage": stage,
+                "config": config,
+                "prompts": prompts,
+                "last_role": last_judge,
+            },
             **_pool_options(stage.model.pool),
         )
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+    batches: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+    for batch in batches:
         for text in batch["work"].to_pylist():
             yield Work.model_validate_json(text)
 
@@ -159,7 +169,13 @@ class EngineActor:
         """One row in, one row out; the frames stay until the response is there."""
         work, frames = _read_row(batch)
         work = await play_roles(
-            work, frames, self._stage.roles, self._engine, self._prompts, self._config, last_role=self._last_role
+            work,
+            frames,
+            self._stage.roles,
+            self._engine,
+            self._prompts,
+            self._config,
+            last_role=self._last_role,
         )
         keep_frames = work.failure is None and self._stage.roles[-1] == "query"
         return _row(work, frames if keep_frames else {})
@@ -196,7 +212,13 @@ async def play_roles(
 
 
 def _step(
-    role: str, asker: Asker, videos: dict[str, SeenVideo], prompts: PromptSet, config: GenerateConfig, *, last: bool
+    role: str,
+    asker: Asker,
+    videos: dict[str, SeenVideo],
+    prompts: PromptSet,
+    config: GenerateConfig,
+    *,
+    last: bool,
 ) -> Callable[[Work], Awaitable[Work]]:
     if role == "query":
         return partial(write_queries, asker=asker, videos=videos, prompts=prompts, config=config)
@@ -209,7 +231,9 @@ def seen_videos(work: Work, frames: dict[str, np.ndarray]) -> dict[str, SeenVide
     """The clip's videos by view, for those whose frames are still here."""
     return {
         view: SeenVideo(
-            Video(frames[plan.key], plan.sampled_fps, f"{work.video_sha256}-{plan.key}"), plan.key, video_tokens(plan)
+            Video(frames[plan.key], plan.sampled_fps, f"{work.video_sha256}-{plan.key}"),
+            plan.key,
+            video_tokens(plan),
         )
         for view, plan in work.plans.items()
         if plan.key in frames

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live line in a terminal, a line every half minute in a log, tables at the end."""
+"""What a person sees of a run: a live line in a terminal, a line each 30 s in a log, tables at last."""
 
 import time
 from types import TracebackType

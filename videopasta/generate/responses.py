@@ -1,7 +1,7 @@
 """Stage 2: the response model answers well on the dense plan, then is misled on the sparse one.
 
-Each query goes its own way without waiting for the others, so all requests of the clip are in flight together:
-preferred answer → adversarial queries (text only) → adversarial answers.
+Each query goes its own way without waiting for the others, so all requests of the clip are in flight
+together: preferred answer → adversarial queries (text only) → adversarial answers.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from videopasta.generate.asking import Asker, SeenVideo, clean, derive_seed, par
 from videopasta.generate.guards import check_answer, check_pair, words
 from videopasta.generate.work import Candidate, Query, Work
 from videopasta.prompts import PromptSet
+
 
 async def respond(
     work: Work, asker: Asker, videos: Mapping[str, SeenVideo], prompts: PromptSet, config: GenerateConfig
@@ -97,7 +98,8 @@ async def respond(
             drop_reason=drop_reason,
         )
 
-    description, *by_query = await asyncio.gather(describe(), *(of_query(query) for query in work.queries))
+    of_queries = asyncio.gather(*(of_query(query) for query in work.queries))
+    description, by_query = await asyncio.gather(describe(), of_queries)
     return work.having(
         description=description, candidates=tuple(candidate for group in by_query for candidate in group)
     )

@@ -1,4 +1,4 @@
-"""One run: what is missing goes through the graph, what comes out is committed. The shell around `pipeline`."""
+"""One run: what is missing goes through the graph, what comes out is committed. Around `pipeline`."""
 
 import logging
 import os
@@ -107,7 +107,10 @@ def describe_pools(config: GenerateConfig) -> str:
     """The actor pools of a run, one line each."""
     lines = [f"decode: {config.decode.backend}, {_pool_text(config.decode_pool)}"]
     for stage in plan_stages(config):
-        lines.append(f"{' + '.join(stage.roles)}: {stage.model.engine} {stage.model.model}, {_pool_text(stage.model.pool)}")
+        lines.append(
+            f"{' + '.join(stage.roles)}: {stage.model.engine} {stage.model.model}, "
+            f"{_pool_text(stage.model.pool)}"
+        )
     return "\n".join(lines)
 
 
@@ -120,10 +123,10 @@ def _pool_text(pool: PoolConfig) -> str:
 
 @contextmanager
 def ray_cluster(config: GenerateConfig, *, dashboard: bool = False) -> Iterator[None]:
-    """Ray for the time of a run: the cluster of `RAY_ADDRESS` (set in submitted jobs), else one on this machine.
+    """Ray for the time of a run: the cluster of `RAY_ADDRESS` (set in submitted jobs), else one made here.
 
     Raises:
-        UserError: the pools do not fit on this machine. A cluster may grow, so there Ray waits for nodes instead.
+        UserError: the pools do not fit on this machine. A cluster may grow: there Ray waits for nodes.
     """
     import ray.data
 
@@ -132,7 +135,12 @@ def ray_cluster(config: GenerateConfig, *, dashboard: bool = False) -> Iterator[
         ray.init(address=address)
     else:
         _quieten(logging.getLogger("ray.data"))
-        ray.init(address="local", include_dashboard=dashboard, log_to_driver=False, logging_level="warning")
+        ray.init(
+            address="local",
+            include_dashboard=dashboard,
+            log_to_driver=False,
+            logging_level="warning",  # type: ignore[arg-type]  # names are taken too
+        )
         check_resources(config, ray.cluster_resources())
     try:
         yield
@@ -158,17 +166,20 @@ def check_resources(config: GenerateConfig, available: Mapping[str, float]) -> N
     gpus = sum(pool.min_size * pool.num_gpus for pool in pools)
     if cpus > available.get("CPU", 0) or gpus > available.get("GPU", 0):
         raise UserError(
-            f"The pools need {cpus:g} CPUs and {gpus:g} GPUs, this machine has {available.get('CPU', 0):g} and "
+            f"The pools need {cpus:g} CPUs and {gpus:g} GPUs, this machine has "
+            f"{available.get('CPU', 0):g} and "
             f"{available.get('GPU', 0):g}:\n{describe_pools(config)}\n"
-            "Use --config configs/laptop_cpu.yaml here (configs/ci_random.yaml: no download), or a cluster with "
-            "`ray job submit`."
+            "Use --config configs/laptop_cpu.yaml here (configs/ci_random.yaml: no download), or a cluster "
+            "with `ray job submit`."
         )
 
 
 class _Committer:
     """Gathers clips into shards."""
 
-    def __init__(self, store: PairStore, run_id: str, prompt_hashes: dict[str, str], config: GenerateConfig) -> None:
+    def __init__(
+        self, store: PairStore, run_id: str, prompt_hashes: dict[str, str], config: GenerateConfig
+    ) -> None:
         self._store, self._run_id, self._prompt_hashes = store, run_id, prompt_hashes
         self._limits = config.output
         self._committed = set(store.ledger().clip_ids)
@@ -193,7 +204,9 @@ class _Committer:
         """Commit what is gathered."""
         if self._buffer:
             works: Sequence[Work] = self._buffer
-            self._store.commit(works, run_id=self._run_id, number=self._number, prompt_hashes=self._prompt_hashes)
+            self._store.commit(
+                works, run_id=self._run_id, number=self._number, prompt_hashes=self._prompt_hashes
+            )
             self._number += 1
             self._buffer = []
         self._last_flush = time.monotonic()

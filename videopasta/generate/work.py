@@ -1,4 +1,4 @@
-"""The value that travels: what is known of one clip, growing from stage to stage. Frozen; text only, no frames."""
+"""The value that travels: what is known of one clip, growing from stage to stage. Frozen, without frames."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,7 +14,7 @@ class Failure(_Value):
     """Why a clip ends in quarantine."""
 
     stage: str
-    """`decode`, `queries`, `responses` or `judge`."""
+    """`decode`, `query`, `response`, `judge`; `commit` when the store has the content under another name."""
     reason: str
     """A `video.Reason`, `no_queries`, or a `RequestError.reason`."""
     detail: str
@@ -55,7 +55,8 @@ class Verdict(_Value):
     confidence: float
     """Mean over the votes, 0 to 1."""
     agreement: float
-    """Share of the votes that accept, or do not accept, as the majority does, 0.5 to 1."""
+    """Share of the votes that accept, or do not accept, as the majority of each question does, 0 to 1: votes
+    that each object to something else can add up to a yes that none of them gave."""
     reason: str
     """Of the most confident vote on the majority's side."""
 

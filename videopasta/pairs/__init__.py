@@ -1,8 +1,8 @@
 """The store: what is committed is the ledger.
 
 `OUT/candidates` (everything judged or dropped, with why), `OUT/pairs` (the accepted ones, for trainers),
-`OUT/quarantine` (clips that could not be processed, with what replays them), `OUT/run.json` (configuration and
-summaries).
+`OUT/quarantine` (clips that could not be processed, with what replays them), `OUT/run.json` (configuration
+and summaries).
 """
 
 from videopasta.pairs.identity import pair_id
@@ -11,5 +11,12 @@ from videopasta.pairs.statistics import Statistics, read_statistics
 from videopasta.pairs.store import Ledger, PairStore
 
 __all__ = [
-    "CANDIDATES", "QUARANTINE", "SCHEMA_VERSION", "Ledger", "PairStore", "Statistics", "pair_id", "read_statistics",
-]  # fmt: skip
+    "CANDIDATES",
+    "QUARANTINE",
+    "SCHEMA_VERSION",
+    "Ledger",
+    "PairStore",
+    "Statistics",
+    "pair_id",
+    "read_statistics",
+]

@@ -33,7 +33,16 @@ def statistics_tables(statistics: Statistics) -> list[RenderableType]:
 
 def sample_rows(store: PairStore, per_mode: int) -> list[dict[str, Any]]:
     """The first `per_mode` pairs of each failure mode."""
-    columns = ["failure_mode", "adversary", "video_uri", "prompt", "chosen", "rejected", "adversarial_query", "verdict"]
+    columns = [
+        "failure_mode",
+        "adversary",
+        "video_uri",
+        "prompt",
+        "chosen",
+        "rejected",
+        "adversarial_query",
+        "verdict",
+    ]
     taken: dict[str, list[dict[str, Any]]] = {}
     for row in store.read("pairs", columns).to_pylist():
         rows = taken.setdefault(row["failure_mode"], [])

@@ -1,8 +1,8 @@
 """The output folder: shards committed whole, and read back as the only record of what is done.
 
-A shard of candidates is written under a hidden name and renamed (an object store puts it whole). The shard of the
-same name in `pairs/` holds its accepted rows and is derived from it, so a crash between the two is mended by
-deriving it again. A quarantine row is dropped once its clip has candidates. One driver writes at a time.
+A shard of candidates is written under a hidden name and renamed (an object store puts it whole). The shard of
+the same name in `pairs/` holds its accepted rows and is derived from it, so a crash between the two is mended
+by deriving it again. A quarantine row is dropped once its clip has candidates. One driver writes at a time.
 
     candidates/part-RUN-00000.parquet  ─derived→  pairs/part-RUN-00000.parquet
     quarantine/part-RUN-00000.parquet
@@ -47,7 +47,11 @@ class Ledger:
         for uri in entry.uris:
             video_sha256, size_bytes = self.contents.get(uri, (None, None))
             same_size = entry.size_bytes is None or entry.size_bytes == size_bytes
-            if video_sha256 and same_size and clip_id(video_sha256, entry.start_s, entry.end_s) in self.clip_ids:
+            if (
+                video_sha256
+                and same_size
+                and clip_id(video_sha256, entry.start_s, entry.end_s) in self.clip_ids
+            ):
                 return True
         return False
 
@@ -115,8 +119,10 @@ class PairStore:
         changed = list(differences(run["fingerprint"], json.loads(json.dumps(fingerprint))))
         if changed:
             raise UserError(
-                f"--out {self.uri} was made with another configuration; mixing the two would make rows that look "
-                "alike and are not:\n  " + "\n  ".join(changed) + "\nGive a new folder, or the old configuration."
+                f"--out {self.uri} was made with another configuration; mixing the two would make rows that "
+                "look alike and are not:\n  "
+                + "\n  ".join(changed)
+                + "\nGive a new folder, or the old configuration."
             )
         self.reconcile()
 
@@ -159,14 +165,20 @@ class PairStore:
             for row in shard.to_pylist():
                 if row["clip_id"] not in clip_ids:
                     clip_ids.add(row["clip_id"])
-                    contents |= dict.fromkeys(row["video_uris"], (row["video_sha256"], row["video_size_bytes"]))
+                    contents |= dict.fromkeys(
+                        row["video_uris"], (row["video_sha256"], row["video_size_bytes"])
+                    )
         rows = self.read("quarantine", ["video_uris", "start_s", "end_s"]).to_pylist()
-        quarantined = frozenset((uri, row["start_s"], row["end_s"]) for row in rows for uri in row["video_uris"])
+        quarantined = frozenset(
+            (uri, row["start_s"], row["end_s"]) for row in rows for uri in row["video_uris"]
+        )
         return Ledger(frozenset(clip_ids), contents, quarantined)
 
     # -- writing -------------------------------------------------------------------------------------------
 
-    def commit(self, works: Sequence[Work], *, run_id: str, number: int, prompt_hashes: dict[str, str]) -> None:
+    def commit(
+        self, works: Sequence[Work], *, run_id: str, number: int, prompt_hashes: dict[str, str]
+    ) -> None:
         """Write the finished and the failed clips of `works` as shard `number` of this run."""
         name = f"part-{run_id}-{number:05d}.parquet"
         rows = [

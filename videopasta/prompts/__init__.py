@@ -1,11 +1,13 @@
 """Every word that a model is told: query generation, responses, adversaries, the judge.
 
-In: the shipped templates (`templates/`), and a folder of the user's whose files replace those of the same name.
-Out: a frozen `PromptSet` that renders prompts, and a hash per file that goes into each row. Loading checks every
-template by rendering it once, so that a mistake shows before any model loads. Pure but for reading files.
+In: the shipped templates (`templates/`), and a folder of the user's whose files replace those of the same
+name. Out: a frozen `PromptSet` that renders prompts, and a hash per file that goes into each row. Loading
+checks every template by rendering it once, so that a mistake shows before any model loads. Pure but for
+reading files.
 
-Every prompt about a video starts with the same words (`preamble.j2`). Prefix caches hold whole blocks of 16 or 32
-tokens: the shared words fill the block in which the video ends, so all of the video is cached, even a short one.
+Every prompt about a video starts with the same words (`preamble.j2`). Prefix caches hold whole blocks of 16
+or 32 tokens: the shared words fill the block in which the video ends, so all of the video is cached, even a
+short one.
 """
 
 import functools
@@ -61,7 +63,9 @@ class PromptSet:
     def query(self, mode: FailureMode, *, count: int, taken: Sequence[str] = ()) -> str:
         """Asks for `count` queries of `mode`, none of them in `taken`."""
         prompts = self.modes[mode]
-        return self._about_video("query.j2", about=prompts.about, examples=prompts.examples, count=count, taken=taken)
+        return self._about_video(
+            "query.j2", about=prompts.about, examples=prompts.examples, count=count, taken=taken
+        )
 
     def preferred(self, query: str, *, min_words: int, max_words: int) -> str:
         """Asks for the good answer."""
@@ -71,7 +75,11 @@ class PromptSet:
         """Asks for the adversarial query that `adversary` makes of `query`."""
         operator = self.modes[mode].adversaries[adversary]
         return self._render(
-            "rewrite.j2", query=query, preferred=preferred, instruction=operator.instruction, example=operator.example
+            "rewrite.j2",
+            query=query,
+            preferred=preferred,
+            instruction=operator.instruction,
+            example=operator.example,
         )
 
     def adversarial(self, query: str, *, words: int) -> str:
@@ -83,7 +91,13 @@ class PromptSet:
         return self._about_video("describe.j2")
 
     def judge(
-        self, mode: FailureMode, *, query: str, preferred: str, adversarial: str, description: str | None = None
+        self,
+        mode: FailureMode,
+        *,
+        query: str,
+        preferred: str,
+        adversarial: str,
+        description: str | None = None,
     ) -> str:
         """Asks for one vote."""
         prompts = self.modes[mode]
@@ -160,7 +174,7 @@ def _render_each_once(prompts: PromptSet, files: dict[str, Path]) -> None:
     mode = FAILURE_MODES[0]
     adversary = next(iter(prompts.modes[mode].adversaries))
     renders = {
-        "preamble.j2": prompts.describe,
+        "preamble.j2": lambda: prompts._render("preamble.j2"),
         "query.j2": lambda: prompts.query(mode, count=1, taken=["q"]),
         "preferred.j2": lambda: prompts.preferred("q", min_words=1, max_words=2),
         "rewrite.j2": lambda: prompts.rewrite(mode, adversary, query="q", preferred="p"),
@@ -171,5 +185,7 @@ def _render_each_once(prompts: PromptSet, files: dict[str, Path]) -> None:
     for name, render in renders.items():
         try:
             render()
-        except jinja2.TemplateError as error:
-            raise UserError(f"prompts: {files[name]}: {error}; see {SHIPPED / name} for what it may use") from error
+        except Exception as error:  # a template is the user's program: whatever it raises is theirs to mend
+            raise UserError(
+                f"prompts: {files[name]}: {error}; see {SHIPPED / name} for what it may use"
+            ) from error
