@@ -36,17 +36,33 @@ def machine() -> dict[str, Any]:
     }
 
 
-def interleaved_medians_s(contenders: Mapping[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Median seconds of each contender after one warm-up; they take turns, so that drift hits all alike."""
+def interleaved_medians_s(
+    contenders: Mapping[str, Callable[[], object]],
+    runs: int,
+    clock: Callable[[], float] = time.perf_counter,
+    *more_clocks: Callable[[], float],
+) -> dict[str, tuple[float, ...]]:
+    """Median seconds of each contender by each clock, after a warm-up; they take turns, so drift hits all."""
+    clocks = (clock, *more_clocks)
     for run in contenders.values():
         run()
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    times: dict[str, list[tuple[float, ...]]] = {name: [] for name in contenders}
     for _ in range(runs):
         for name, run in contenders.items():
-            start = time.perf_counter()
+            starts = [read() for read in clocks]
             run()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+            times[name].append(tuple(read() - start for read, start in zip(clocks, starts, strict=True)))
+    return {name: tuple(map(statistics.median, zip(*values, strict=True))) for name, values in times.items()}
+
+
+def cpu_s(child: int | None = None) -> float:
+    """Processor seconds used so far by this process and, where Linux tells, a child of it."""
+    own = time.process_time()
+    stat = Path(f"/proc/{child}/stat")
+    if child is None or not stat.exists():
+        return own
+    user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+    return own + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def geometric_mean(values: Iterable[float]) -> float:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 # Frame threads cost more than they bring on small pictures: 240 ms with one, 290 ms and half as much CPU
@@ -87,6 +88,7 @@ def _decode_segment(
 ) -> Iterator[np.ndarray]:
     assert video.packets is not None, "an index built by decoding has no packets to seek by"
     missing = list(segment.pts)
+    converter = _converter()
     last_pts = int(video.packets.pts[segment.last])
     newest = None
     for frame in _frames(container, stream, video.packets, segment.start, last_pts, set(missing)):
@@ -95,7 +97,7 @@ def _decode_segment(
         newest = frame.pts
         if frame.pts == missing[0]:
             _refuse_corrupt(frame)
-            yield _to_rgb(frame, video.info)
+            yield _to_rgb(converter, frame, video.info)
             missing.pop(0)
             if not missing:
                 return
@@ -146,12 +148,13 @@ def _packets_from(
 
 def _decode_by_count(video: Video, indices: Sequence[int]) -> Iterator[np.ndarray]:
     missing = list(indices)
+    converter = _converter()
     with open_stream(video.path) as (container, stream):
         _use_threads(stream)
         for count, frame in enumerate(decode_all(container, stream)):
             if missing and count == missing[0]:
                 _refuse_corrupt(frame)
-                yield _to_rgb(frame, video.info)
+                yield _to_rgb(converter, frame, video.info)
                 missing.pop(0)
             if not missing:
                 return
@@ -164,14 +167,20 @@ def _use_threads(stream: "VideoStream") -> None:
     stream.codec_context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1) if many else 1
 
 
+def _converter() -> "VideoReformatter":
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter()
+
+
 def _refuse_corrupt(frame: "VideoFrame") -> None:
     if frame.is_corrupt:
         raise VideoError(Reason.CORRUPT, f"the frame at {frame.time} s is damaged")
 
 
-def _to_rgb(frame: "VideoFrame", info: VideoInfo) -> np.ndarray:
-    """uint8 (H, W, 3), turned as shown."""
-    rgb: np.ndarray = frame.to_ndarray(format="rgb24")
+def _to_rgb(converter: "VideoReformatter", frame: "VideoFrame", info: VideoInfo) -> np.ndarray:
+    """uint8 (H, W, 3), turned as shown. One converter serves all frames: its tables cost the most."""
+    rgb: np.ndarray = converter.reformat(frame, format="rgb24").to_ndarray()
     if info.rotation:
         rgb = np.rot90(rgb, -info.rotation // 90)
     if info.mirrored:
