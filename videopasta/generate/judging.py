@@ -79,9 +79,9 @@ def read_vote(text: str, judge: str) -> Vote | None:
     confidence = (value or {}).get("confidence")
     if value is None or isinstance(confidence, bool) or not isinstance(confidence, int | float):
         return None
+    confidence = min(max(confidence, 0), 100) / 100
     if math.isnan(confidence):  # JSON as Python reads it has NaN; it would pass every threshold
         return None
-    confidence = min(max(confidence, 0), 100) / 100
     try:
         return Vote.model_validate(
             {**{question: value.get(question) for question in _QUESTIONS}, "confidence": confidence,
