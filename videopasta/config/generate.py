@@ -33,8 +33,9 @@ class PlansConfig(Frozen):
     """What the query writer sees."""
     preferred: PreferredPlans = PreferredPlans()
     """What the preferred response is grounded in."""
-    adversarial: PlanConfig = FpsPlan()
-    """What the adversarial response is grounded in: sparse, 1 fps in the paper."""
+    adversarial: PlanConfig = FpsPlan(max_frames=16)
+    """What the adversarial response is grounded in: 1 fps in the paper. The cap is ours: half of the dense plan's
+    frames, or a clip of over 32 seconds would be seen as well as by the preferred response."""
 
 
 class SamplingConfig(Frozen):
@@ -169,6 +170,8 @@ class GenerateConfig(Frozen):
         json_schema_extra=OPERATIONAL,
     )
     """Actors that decode, each with one decoder process. A clip of 32 frames at 448x448 has 19 MB."""
+    object_store_gib: float | None = Field(None, gt=0, json_schema_extra=OPERATIONAL)
+    """Cap on the decoded frames that wait for an engine, over the cluster; none: Ray's own, half of its store."""
     plans: PlansConfig = PlansConfig()
     """Which frames each role sees."""
     prompts: str | None = None

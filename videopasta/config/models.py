@@ -48,7 +48,7 @@ class VllmModel(Frozen):
     """GPUs that share one engine."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, json_schema_extra=OPERATIONAL)
     """Share of a GPU's memory for this engine."""
-    kv_cache_gib: int = Field(default=1, ge=1, json_schema_extra=OPERATIONAL)
+    kv_cache_gib: float = Field(default=1, gt=0, json_schema_extra=OPERATIONAL)
     """KV cache on CPU, in GiB; GPUs take it from `gpu_memory_utilization`."""
     max_num_seqs: int = Field(default=64, ge=1, json_schema_extra=OPERATIONAL)
     """Requests decoded in one batch."""

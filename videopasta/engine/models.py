@@ -4,9 +4,51 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from videopasta.errors import UserError
 
 TINY_PREFIX = "tiny:"
+
+
+def check_model(model: str, revision: str | None) -> None:
+    """Whether `model` can be had, before anything is loaded. Asks the hub for its description, downloads nothing.
+
+    Raises:
+        UserError: no such model, folder or revision, no access, or neither hub nor cache have it.
+    """
+    if model.startswith(TINY_PREFIX):
+        from videopasta.tiny.random_models import check_name
+
+        check_name(model.removeprefix(TINY_PREFIX))
+    elif _is_folder(model):
+        local_path(model)
+    else:
+        _check_on_hub(model, revision)
+
+
+def _is_folder(model: str) -> bool:
+    return model.startswith(("/", "./", "../", "~"))
+
+
+def _check_on_hub(model: str, revision: str | None) -> None:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    where = f"model {model!r}" + (f", revision {revision!r}" if revision else "")
+    try:
+        huggingface_hub.HfApi().model_info(model, revision=revision, timeout=30)
+    except errors.GatedRepoError as error:
+        raise UserError(f"{where}: its authors ask for agreement first; agree on its page, then `hf auth login`") from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
+        raise UserError(f"{where}: the hub has none; check the spelling, or write ./{model} for a folder") from error
+    except (OSError, errors.OfflineModeIsEnabled, httpx.HTTPError) as error:
+        cached = huggingface_hub.try_to_load_from_cache(model, "config.json", revision=revision)
+        if not isinstance(cached, str):
+            raise UserError(
+                f"{where}: not in the cache, and the hub cannot be reached ({type(error).__name__}). Go online once, "
+                "give a local folder, or try configs/ci_random.yaml, which needs no download"
+            ) from error
 
 
 def local_path(model: str) -> str:
@@ -19,7 +61,7 @@ def local_path(model: str) -> str:
         from videopasta.tiny.random_models import ensure_model
 
         return str(ensure_model(model.removeprefix(TINY_PREFIX)))
-    if model.startswith(("/", "./", "../", "~")):
+    if _is_folder(model):
         path = Path(model).expanduser()
         if not (path / "config.json").is_file():
             raise UserError(

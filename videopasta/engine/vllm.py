@@ -79,7 +79,7 @@ class VllmEngine:
             # CPU generator cannot ("CPU Generator does not use offset"): whole prompts only.
             arguments["enable_chunked_prefill"] = False
             arguments["max_num_batched_tokens"] = max(config.max_model_len, CPU_BATCHED_TOKENS)
-            arguments["kv_cache_memory_bytes"] = config.kv_cache_gib * 2**30
+            arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
         if video:
             arguments["limit_mm_per_prompt"] = {"video": 1, "image": 0}
             arguments["mm_processor_cache_gb"] = MM_PROCESSOR_CACHE_GIB

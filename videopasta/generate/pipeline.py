@@ -137,7 +137,7 @@ class DecodeActor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in, one row out."""
         work = Work.model_validate_json(batch["work"][0].as_py())
-        started = time.monotonic()
+        started = time.time()
         entry = work.entry
         request = ClipRequest(entry.uris[0], entry.start_s, entry.end_s, self._views, self._config.decode)
         try:
@@ -153,7 +153,8 @@ class DecodeActor:
             start_s=clip.start_s,
             end_s=clip.end_s,
             plans=clip.plans,
-            seconds={"decode": time.monotonic() - started},
+            seconds={"decode": time.time() - started},
+            started_at={"decode": started},
         )
         return _row(work, clip.frames)
 
@@ -195,7 +196,7 @@ async def play_roles(
     for role in roles:
         if work.failure:
             break
-        started = time.monotonic()
+        started = time.time()
         asker = Asker(engine, role, run_seed=config.seed, clip_id=work.clip_id or "")
         step = _step(role, asker, seen_videos(work, frames), prompts, config, last=role == last_role)
         try:
@@ -206,7 +207,8 @@ async def play_roles(
         work = work.having(
             models=work.models | {role: asker.model},
             calls=work.calls + asker.calls(),
-            seconds=work.seconds | {role: time.monotonic() - started},
+            seconds=work.seconds | {role: time.time() - started},
+            started_at=work.started_at | {role: started},
         )
     return work
 

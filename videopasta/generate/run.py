@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from videopasta.config import GenerateConfig, PoolConfig, fingerprint
+from videopasta.config import GenerateConfig, PoolConfig, VllmModel, fingerprint
+from videopasta.engine.models import check_model
 from videopasta.errors import UserError
 from videopasta.generate.pipeline import plan_stages, stream_works
 from videopasta.generate.summary import RunSummary
@@ -31,10 +32,10 @@ class Plan:
 
 
 def check_config(config: GenerateConfig) -> PromptSet:
-    """Load the prompts and check the configuration against them.
+    """Load the prompts, and check what the configuration alone does not show.
 
     Raises:
-        UserError: a template's mistake, or more adversaries asked for than a failure mode has.
+        UserError: a template's mistake, more adversaries asked for than a failure mode has, a model not to be had.
     """
     prompts = load_prompts(config.prompts)
     for mode in config.failure_modes:
@@ -44,6 +45,9 @@ def check_config(config: GenerateConfig) -> PromptSet:
                 f"responses.num_adversaries = {config.responses.num_adversaries}: {mode} has {len(names)} "
                 f"({', '.join(names)}); lower it, or add some in {mode}.yaml in a folder given by `prompts`"
             )
+    for stage in plan_stages(config):
+        if isinstance(stage.model, VllmModel):
+            check_model(stage.model.model, stage.model.revision)
     return prompts
 
 

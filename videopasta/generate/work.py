@@ -114,6 +114,8 @@ class Work(_Value):
     calls: tuple[Calls, ...] = ()
     seconds: dict[str, float] = {}
     """Wall time by stage. Clips overlap, so it is not machine time."""
+    started_at: dict[str, float] = {}
+    """Unix time at which each stage began."""
     failure: Failure | None = None
 
     def having(self, **changes: object) -> "Work":

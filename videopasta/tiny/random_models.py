@@ -43,21 +43,29 @@ CHAT_TEMPLATE = (
 )
 
 
+def check_name(name: str) -> None:
+    """Raises UserError when there is no model of that name."""
+    if name not in _makers():
+        raise UserError(f"model 'tiny:{name}': there is none of that name; there are {', '.join(_makers())}")
+
+
+def _makers() -> dict[str, Callable[[Path], None]]:
+    return {"random-vl": _make_vl, "random-judge": _make_judge}
+
+
 def ensure_model(name: str) -> Path:
     """The folder of the model `name`, made if it is not there yet. Safe when several processes ask at once.
 
     Raises:
         UserError: there is no model of that name.
     """
-    makers: dict[str, Callable[[Path], None]] = {"random-vl": _make_vl, "random-judge": _make_judge}
-    if name not in makers:
-        raise UserError(f"model 'tiny:{name}': there is none of that name; there are {', '.join(makers)}")
+    check_name(name)
     folder = CACHE / f"{name}-v{VERSION}"
     if not folder.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
             made = Path(temporary) / "model"
-            makers[name](made)
+            _makers()[name](made)
             try:
                 made.rename(folder)
             except OSError:
