@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 import pyarrow as pa
@@ -31,27 +31,36 @@ from videopasta.video import ManifestEntry, clip_id
 Span = tuple[str, float | None, float | None]
 
 
+class Seen(NamedTuple):
+    """A video as it was when its clips were committed."""
+
+    video_sha256: str
+    size_bytes: int | None
+    shard: str
+    """The shard that holds them. Names of shards are in the order of their runs."""
+
+
 @dataclass(frozen=True)
 class Ledger:
     """What the committed shards account for."""
 
     clip_ids: frozenset[str] = frozenset()
     """Clips with candidates."""
-    contents: dict[str, tuple[str, int | None]] = field(default_factory=dict)
-    """Video uri to the hash and size with which it was seen."""
+    contents: dict[str, Seen] = field(default_factory=dict)
+    """Video uri to how it was last seen."""
     quarantined: frozenset[Span] = frozenset()
     """Uri and requested span of the clips in quarantine."""
 
-    def has_candidates(self, entry: ManifestEntry) -> bool:
-        """Whether one of the entry's names was seen, with this size, and its span is done."""
+    def has_candidates(self, entry: ManifestEntry, *, since: str | None = None) -> bool:
+        """Whether a name of the entry was seen with its size, or after the shard `since`, and is done."""
         for uri in entry.uris:
-            video_sha256, size_bytes = self.contents.get(uri, (None, None))
-            same_size = entry.size_bytes is None or entry.size_bytes == size_bytes
-            if (
-                video_sha256
-                and same_size
-                and clip_id(video_sha256, entry.start_s, entry.end_s) in self.clip_ids
-            ):
+            seen = self.contents.get(uri)
+            if seen is None:
+                continue
+            same = entry.size_bytes is None or entry.size_bytes == seen.size_bytes
+            later = since is not None and seen.shard > since
+            span_id = clip_id(seen.video_sha256, entry.start_s, entry.end_s)
+            if (same or later) and span_id in self.clip_ids:
                 return True
         return False
 
@@ -106,7 +115,8 @@ class PairStore:
         """
         run = self.read_run()
         if run is None:
-            if any(info.base_name != ".lock" for info in self._list("")):
+            # Hidden: the lock, and what a driver killed before its first run.json leaves.
+            if any(not info.base_name.startswith(".") for info in self._list("")):
                 raise UserError(f"--out {self.uri}: not empty and not ours (no run.json); give a new folder")
             self._write_json({"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "runs": []})
             return
@@ -127,12 +137,20 @@ class PairStore:
         self.reconcile()
 
     def read_run(self) -> dict[str, Any] | None:
-        """run.json, or None where there is none."""
+        """run.json, or None where there is none.
+
+        Raises:
+            UserError: it is another program's.
+        """
         try:
             with self._fs.open_input_stream(f"{self._root}/run.json") as stream:
                 run: dict[str, Any] = json.loads(stream.read())
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise UserError(f"{self.uri}/run.json is not ours ({error}); give another folder") from error
+        if not isinstance(run, dict) or not {"schema_version", "fingerprint", "runs"} <= run.keys():
+            raise UserError(f"{self.uri}/run.json is not ours; give another folder")
         return run
 
     def record_run(self, summary: dict[str, Any]) -> None:
@@ -159,15 +177,14 @@ class PairStore:
         """What is done, read from the committed shards."""
         columns = ["clip_id", "video_uris", "video_sha256", "video_size_bytes"]
         clip_ids: set[str] = set()
-        contents: dict[str, tuple[str, int | None]] = {}
+        contents: dict[str, Seen] = {}
         for name in self._shards("candidates"):
             shard = pq.read_table(self._path("candidates", name), filesystem=self._fs, columns=columns)
             for row in shard.to_pylist():
                 if row["clip_id"] not in clip_ids:
                     clip_ids.add(row["clip_id"])
-                    contents |= dict.fromkeys(
-                        row["video_uris"], (row["video_sha256"], row["video_size_bytes"])
-                    )
+                    seen = Seen(row["video_sha256"], row["video_size_bytes"], name)
+                    contents |= dict.fromkeys(row["video_uris"], seen)
         rows = self.read("quarantine", ["video_uris", "start_s", "end_s"]).to_pylist()
         quarantined = frozenset(
             (uri, row["start_s"], row["end_s"]) for row in rows for uri in row["video_uris"]
@@ -209,7 +226,7 @@ class PairStore:
         self._prune_quarantine()
 
     def _prune_quarantine(self) -> None:
-        """Drop rows whose clip now has candidates, and all but the newest row of each clip."""
+        """Drop rows whose clip has candidates, as it was or mended since; keep each other clip's newest."""
         shards = self._shards("quarantine")
         if not shards:
             return
@@ -226,7 +243,7 @@ class PairStore:
                     size_bytes=row["video_size_bytes"],
                 )
                 span = (entry.uris[0], entry.start_s, entry.end_s)
-                keep.append(span not in seen and not ledger.has_candidates(entry))
+                keep.append(span not in seen and not ledger.has_candidates(entry, since=name))
                 seen.add(span)
             if not any(keep):
                 self._fs.delete_file(self._path("quarantine", name))
