@@ -20,6 +20,7 @@ from videopasta.config.generate import PlansConfig, PreferredPlans
 
 OPERATIONAL = {
     "decode_pool",
+    "object_store_gib",
     "output",
     "pool",
     "tensor_parallel_size",
