@@ -220,7 +220,7 @@ def _decode_union(video: Video, backend: BackendName, plans: dict[str, FramePlan
             out[key][place] = sizes[size]
 
     union = sorted(places)
-    # Scaler and decoder let go of the GIL: resizing beside decoding takes a fifth off the time of a short clip
+    # Scaler and decoder let go of the GIL: resizing beside decoding takes a fifth off a short clip's time
     # where a second core is free, and costs nothing where none is.
     with ThreadPoolExecutor(1) as resizing:
         waiting: deque[Future[None]] = deque()
