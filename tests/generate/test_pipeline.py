@@ -51,7 +51,7 @@ def run_roles(
 def timeless(work: Work) -> Work:
     """Without what a clock says, and calls in a fixed order."""
     calls = tuple(sorted(work.calls, key=lambda calls: (calls.role, calls.plan_key or "")))
-    return work.having(seconds=dict.fromkeys(work.seconds, 0.0), calls=calls)
+    return work.having(seconds=dict.fromkeys(work.seconds, 0.0), started_at={}, calls=calls)
 
 
 def asked(engine: ScriptedEngine) -> list[tuple[int, str, str | None, str]]:
