@@ -15,9 +15,7 @@ from typing import Any
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser with the options of every benchmark: ``--json FILE`` and ``--runs N``."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the result here as well")
     parser.add_argument("--runs", type=int, default=5, help="timed runs of each contender (default 5)")
     return parser

@@ -28,9 +28,7 @@ from videopasta.video.resize import Resizer
 
 REAL_CLIPS = Path(__file__).parents[2] / "shared" / "data" / "videos"
 MIN_FRAMES = 32
-SAME_PICTURE = (
-    8.0  # mean absolute difference of 8-bit values; neighbours in these clips differ by less than codecs
-)
+SAME_PICTURE = 8.0  # mean absolute difference of 8-bit values; neighbours in these clips differ by less than codecs
 PLANS = {"dense": UniformPlan(num_frames=32)}
 CANNOT = (ImportError, RuntimeError, ValueError, DECORDError)  # no such library, or not for this codec
 OURS, OUR_BACKEND = "videopasta worker", "videopasta pyav backend alone"
@@ -45,9 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, DecodeWorker(DecodeConfig()) as worker:
         for path in [generate(Path(folder) / "generated_30s_640x360_h264.mp4"), *real_clips()]:
             clips[path.name] = row = time_clip(str(path), worker, options.runs)
-            cells = "  ".join(
-                f"{name} {ms:.0f} ({row['cpu_ms'][name]:.0f})" for name, ms in row["ms"].items()
-            )
+            cells = "  ".join(f"{name} {ms:.0f} ({row['cpu_ms'][name]:.0f})" for name, ms in row["ms"].items())
             print(f"{path.name}, ms (of processor): {cells}", flush=True)
             print(f"    ratio {row['ratio']:.2f} ({row['cpu_ratio']:.2f})  agree {row['agree']}")
             print(f"    not able {row['not_able']}")

@@ -1,6 +1,6 @@
 """Does the pipeline keep its engine busy, and what is it worth to keep a clip's requests together?
 
-    python -m benchmarks.generate --json benchmarks/results/generate.json
+    python benchmarks/generate.py --json benchmarks/results/generate.json
 
 One engine (a random Qwen2.5-VL of 10 M parameters, float32) plays all roles on generated clips of 1,024 video
 tokens. Three ways to answer the same requests, in one run, taking turns:
@@ -16,6 +16,7 @@ decoding and Ray are. `ratio` = pipeline's tokens/s over bare's; `ratio_exploded
 """
 
 import asyncio
+import logging
 import os
 import random
 import statistics
@@ -23,10 +24,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks._common import arguments, machine, write_json
+from _common import arguments, machine, write_json
+
 from videopasta.config import GenerateConfig
 from videopasta.engine import Answer, Engine, Request, start_engine
-from videopasta.generate.pipeline import play_roles, plan_stages, stream_works, views
+from videopasta.generate.pipeline import plan_stages, play_roles, stream_works, views
 from videopasta.generate.work import Work
 from videopasta.prompts import PromptSet, load_prompts
 from videopasta.tiny.clips import write_clip
@@ -90,7 +92,9 @@ class Recorder:
         self._engine.close()
 
 
-async def record(entries: list[ManifestEntry], settings: GenerateConfig, prompts: PromptSet, engine: Engine) -> list[Request]:
+async def record(
+    entries: list[ManifestEntry], settings: GenerateConfig, prompts: PromptSet, engine: Engine
+) -> list[Request]:
     """The requests that the stages make, clip by clip, with their frames."""
     recorder = Recorder(engine)
     for entry in entries:
@@ -134,7 +138,7 @@ def main() -> None:
             write_clip(path, seed=seed, **SIZE)
             entries.append(ManifestEntry((str(path),), None, None, None))
         ray.init(
-            address="local", include_dashboard=False, log_to_driver=False, logging_level="error",
+            address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
             _temp_dir=f"{folder}/r", num_cpus=os.cpu_count(),
         )  # fmt: skip
         engine = start_engine(settings.response_model, video=True)

@@ -1,12 +1,13 @@
 """Does memory grow with the number of clips?
 
-    python -m benchmarks.memory --json benchmarks/results/memory.json
+    python benchmarks/memory.py --json benchmarks/results/memory.json
 
 Runs the pipeline on 20 and on 200 generated clips (random tiny models, one Ray per run) and records the peaks of
 the driver's resident memory and of Ray's object store, sampled ten times a second. `ratio` = use at 20 clips over
 use at 200, both peaks added up: 1 means that memory does not grow.
 """
 
+import logging
 import multiprocessing
 import os
 import tempfile
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from _common import arguments, machine, write_json
 from ray._private import internal_api
 
-from benchmarks._common import arguments, machine, write_json
 from videopasta.config import GenerateConfig, load_config
 from videopasta.generate import run
 from videopasta.pairs import PairStore
@@ -39,7 +40,7 @@ def measure(videos: Path, out: Path, ray_folder: Path, results: Any) -> None:
     plan = run.plan_run(str(videos), store, settings)
     store.open(run.run_fingerprint(settings, plan.prompts))
     ray.init(
-        address="local", include_dashboard=False, log_to_driver=False, logging_level="error",
+        address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
         _temp_dir=str(ray_folder), num_cpus=os.cpu_count(),
     )  # fmt: skip
     state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
@@ -81,7 +82,8 @@ def main() -> None:
                 write_clip(videos / f"{seed}.mp4", seed=seed, seconds=2.0)
             results = context.Queue()
             process = context.Process(
-                target=measure, args=(videos, Path(folder) / f"out{count}", Path(folder) / f"r{count}", results)
+                target=measure,
+                args=(videos, Path(folder) / f"out{count}", Path(folder) / f"r{count}", results),
             )
             process.start()
             rows.append(results.get(timeout=1800))

@@ -48,9 +48,7 @@ def make_bad_videos(folder: Path) -> dict[str, str]:
     paths["truncated_index_last"].write_bytes(index_last.read_bytes()[: index_last.stat().st_size * 2 // 3])
     index_last.unlink()
     paths["truncated_webm"] = folder / "truncated_webm.webm"
-    webm = make_clip(
-        folder / "whole.webm", codec="libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8"}
-    )
+    webm = make_clip(folder / "whole.webm", codec="libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8"})
     paths["truncated_webm"].write_bytes(webm.read_bytes()[: webm.stat().st_size * 2 // 3])
     webm.unlink()
     paths["flipped_bytes"].write_bytes(flip_bytes(content))

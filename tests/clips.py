@@ -16,9 +16,7 @@ def numbered_frame(number: int, *, width: int = 192, height: int = 96) -> np.nda
     """uint8 (H, W, 3): moving colours, and on top the number as 12 black or white blocks."""
     y, x = np.mgrid[:height, :width]
     red = (x * 2 + number * 3) % 256
-    frame = np.stack([red, (y * 2 + number * 5) % 256, np.full_like(red, number * 7 % 256)], -1).astype(
-        np.uint8
-    )
+    frame = np.stack([red, (y * 2 + number * 5) % 256, np.full_like(red, number * 7 % 256)], -1).astype(np.uint8)
     for bit in range(NUM_BITS):
         left, right = bit * width // NUM_BITS, (bit + 1) * width // NUM_BITS
         frame[: height // 4, left:right] = 255 * (number >> bit & 1)

@@ -60,9 +60,7 @@ def test_listing_and_globbing_agree_locally_and_remotely(tmp_path: Path, scheme:
         (tmp_path / name).write_bytes(name.encode())
     root = f"{scheme}{tmp_path}"
     listed = storage.list_files(root)
-    assert [file.uri for file in listed] == [
-        f"{root}/{n}" for n in ("a.mp4", "b.mp4", "note.txt", "sub/deep/c.mp4")
-    ]
+    assert [file.uri for file in listed] == [f"{root}/{n}" for n in ("a.mp4", "b.mp4", "note.txt", "sub/deep/c.mp4")]
     assert [file.size_bytes for file in listed] == [5, 5, 8, 14]
     assert [file.uri for file in storage.glob(f"{root}/*.mp4")] == [f"{root}/a.mp4", f"{root}/b.mp4"]
     assert [file.uri for file in storage.glob(f"{root}/**/c.mp4")] == [f"{root}/sub/deep/c.mp4"]

@@ -61,9 +61,7 @@ def make_decoded(
     return work, frames
 
 
-def make_vote(
-    *, judge: str = "judge@r1", confidence: float = 0.9, reason: str = "plain", **noes: bool
-) -> Vote:
+def make_vote(*, judge: str = "judge@r1", confidence: float = 0.9, reason: str = "plain", **noes: bool) -> Vote:
     """A vote that accepts, but for the questions named: `make_vote(genuine=False)`."""
     yes = {"genuine": True, "targeted": True, "distinct": True, "preferred_ok": True}
     return Vote(**yes | noes, judge=judge, confidence=confidence, reason=reason)
@@ -113,10 +111,6 @@ def make_finished(
     )
 
 
-def make_failed(
-    *, entry: ManifestEntry | None = None, reason: str = "corrupt", stage: str = "decode"
-) -> Work:
+def make_failed(*, entry: ManifestEntry | None = None, reason: str = "corrupt", stage: str = "decode") -> Work:
     """A clip that could not be processed."""
-    return Work(
-        entry=entry or make_entry(), failure=Failure(stage=stage, reason=reason, detail="no frame decodes")
-    )
+    return Work(entry=entry or make_entry(), failure=Failure(stage=stage, reason=reason, detail="no frame decodes"))

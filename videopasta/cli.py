@@ -47,7 +47,8 @@ def generate(
     store = PairStore(out)
     plan = run.plan_run(videos, store, settings, retry_quarantined=retry_quarantined)
     console.print(
-        f"{len(plan.entries)} clips in {videos}: {len(plan.entries) - len(plan.missing)} done, {len(plan.missing)} to do",
+        f"{len(plan.entries)} clips in {videos}: "
+        f"{len(plan.entries) - len(plan.missing)} done, {len(plan.missing)} to do",
         highlight=False,
     )
     if dry_run:
@@ -59,7 +60,10 @@ def generate(
         if not plan.missing:
             console.print("Nothing to do.")
         else:
-            with run.ray_cluster(settings, dashboard=dashboard), Progress(console, len(plan.missing)) as progress:
+            with (
+                run.ray_cluster(settings, dashboard=dashboard),
+                Progress(console, len(plan.missing)) as progress,
+            ):
                 summary = run.generate(plan, store, settings, on_work=progress.update)
             console.print(*summary_tables(summary))
     statistics = read_statistics(store)

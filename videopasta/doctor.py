@@ -46,7 +46,13 @@ def _packages() -> list[Finding]:
         findings.append(Finding(package, version or "missing", version is not None, fix))
     flash = _version("flash-attn")
     findings.append(
-        Finding("flash-attn", flash or "missing", flash is not None, "optional; pip install flash-attn", needed=False)
+        Finding(
+            "flash-attn",
+            flash or "missing",
+            flash is not None,
+            "optional; pip install flash-attn",
+            needed=False,
+        )
     )
     return findings
 

@@ -168,11 +168,7 @@ def glob(pattern: str) -> list[StoredFile]:
     filesystem, path = resolve(pattern)
     found = ArrowFSWrapper(filesystem).glob(path, detail=True).values()
     return sorted(
-        (
-            StoredFile(_uri_like(pattern, info["name"]), info["size"])
-            for info in found
-            if info["type"] == "file"
-        ),
+        (StoredFile(_uri_like(pattern, info["name"]), info["size"]) for info in found if info["type"] == "file"),
         key=lambda file: file.uri,
     )
 

@@ -106,9 +106,7 @@ def test_every_leaf_is_reached():
     assert len(paths) == len(CHANGES)
 
 
-@pytest.mark.parametrize(
-    ("operational", "changed"), [change[1:] for change in CHANGES], ids=[c[0] for c in CHANGES]
-)
+@pytest.mark.parametrize(("operational", "changed"), [change[1:] for change in CHANGES], ids=[c[0] for c in CHANGES])
 def test_fingerprint_changes_exactly_with_what_can_change_the_output(operational: bool, changed: BaseModel):
     """Any field makes another fingerprint, unless it or a section above it is marked operational."""
     assert (fingerprint(changed) == fingerprint(make_config())) is operational
@@ -153,6 +151,4 @@ def test_pools_may_change_between_a_run_and_its_resume():
     wide = VllmModel(
         model="response", tensor_parallel_size=8, pool=PoolConfig(num_gpus=8, max_size=4, clips_in_flight=32)
     )
-    assert fingerprint(make_config().model_copy(update={"response_model": wide})) == fingerprint(
-        make_config()
-    )
+    assert fingerprint(make_config().model_copy(update={"response_model": wide})) == fingerprint(make_config())

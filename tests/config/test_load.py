@@ -187,9 +187,7 @@ def test_missing_or_binary_file_is_the_users(tmp_path: Path):
 
 def test_override_reaches_nested_keys_and_leaves_the_rest(tmp_path: Path):
     """--set changes one value of the resolved configuration, the file's other values stay."""
-    config = load(
-        "queries: {per_mode: 3, sampling: {max_tokens: 9}}", "queries.sampling.top_p=0.5", folder=tmp_path
-    )
+    config = load("queries: {per_mode: 3, sampling: {max_tokens: 9}}", "queries.sampling.top_p=0.5", folder=tmp_path)
     assert config.queries.per_mode == 3
     assert config.queries.sampling.max_tokens == 9
     assert config.queries.sampling.top_p == 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from videopasta.config import SamplingConfig, UniformPlan, DecodeConfig, VllmModel
+from videopasta.config import DecodeConfig, SamplingConfig, UniformPlan, VllmModel
 from videopasta.dpo.rope import use_engine_positions
 from videopasta.engine import Request, Video, start_engine
 from videopasta.engine.models import local_path

@@ -29,9 +29,14 @@ def make_video(*, seed: int = 0, num_frames: int = 8, height: int = 140, width: 
     return Video(frames, fps, f"noise-{seed}-{frames.shape}-{fps}")
 
 
-def make_request(*, prompt: str = "What moves?", seed: int = 0, temperature: float = 0.7, max_tokens: int = 12, **rest) -> Request:
+def make_request(
+    *, prompt: str = "What moves?", seed: int = 0, temperature: float = 0.7, max_tokens: int = 12, **rest
+) -> Request:
     return Request(
-        prompt=prompt, sampling=SamplingConfig(temperature=temperature, max_tokens=max_tokens), seed=seed, **rest
+        prompt=prompt,
+        sampling=SamplingConfig(temperature=temperature, max_tokens=max_tokens),
+        seed=seed,
+        **rest,
     )
 
 

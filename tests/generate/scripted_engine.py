@@ -32,9 +32,7 @@ def good_answer(request: Request) -> str:
         return json.dumps({"query": f"What never happens at {request.seed}?"})
     if kind == "vote":
         questions = ("genuine", "targeted", "distinct", "preferred_ok")
-        return json.dumps(
-            {**dict.fromkeys(questions, True), "confidence": 90, "reason": f"vote {request.seed}"}
-        )
+        return json.dumps({**dict.fromkeys(questions, True), "confidence": 90, "reason": f"vote {request.seed}"})
     return f"The answer {request.seed} has ten words, neither more nor less."
 
 

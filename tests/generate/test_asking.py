@@ -13,9 +13,7 @@ from videopasta.generate.pipeline import seen_videos
 PARTS = st.lists(st.text(max_size=8) | st.integers(), max_size=4)
 
 
-def make_asker(
-    engine: ScriptedEngine, *, role: str = "response", run_seed: int = 0, clip_id: str = "clip"
-) -> Asker:
+def make_asker(engine: ScriptedEngine, *, role: str = "response", run_seed: int = 0, clip_id: str = "clip") -> Asker:
     return Asker(engine, role, run_seed=run_seed, clip_id=clip_id)
 
 

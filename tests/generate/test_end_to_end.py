@@ -36,9 +36,7 @@ def ray_folder():
 @pytest.fixture(scope="module")
 def command(ray_folder):
     """Starts `videopasta ...` with a Ray of its own."""
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {
-        "RAY_TMPDIR": str(ray_folder)
-    }
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(ray_folder)}
 
     def start(*arguments: object) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -175,9 +173,7 @@ def test_dry_run_loads_and_writes_nothing(real_clips, videopasta, tmp_path):
         (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
     ],
 )
-def test_bad_configuration_is_one_message_before_any_model(
-    real_clips, videopasta, tmp_path, arguments, message
-):
+def test_bad_configuration_is_one_message_before_any_model(real_clips, videopasta, tmp_path, arguments, message):
     """A mistake ends in exit code 2 and a message with the value, no traceback, and no Ray."""
     given = {"--videos": str(real_clips), "--out": str(tmp_path / "o"), "--config": CONFIG}
     if arguments[0] in given:
@@ -267,10 +263,8 @@ SLOWLY = ["--set", "output.clips_per_shard=1", "--set", "query_model.pool.clips_
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_continues_to_the_same_rows(
-    five_clips, uninterrupted, command, videopasta, tmp_path, kill
-):
-    """kill -9 or Ctrl-C of the driver in mid-run, then the same command: the rows of an uninterrupted run."""
+def test_a_stopped_run_continues_to_the_same_rows(five_clips, uninterrupted, command, videopasta, tmp_path, kill):
+    """Kill -9 or Ctrl-C of the driver in mid-run, then the same command: the rows of an uninterrupted run."""
     out = tmp_path / "out"
     arguments = ["generate", "--videos", five_clips, "--out", out, "--config", CONFIG, *SMALL, *SLOWLY]
     process = command(*arguments)

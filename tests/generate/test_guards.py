@@ -60,9 +60,7 @@ def test_length_ratio_of_exactly_the_limit_passes(half: int):
     assert check_pair(short, " ".join(["blue"] * (3 * half + 1)), GUARDS) == "length_ratio"
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"), [("", "empty"), ("...", "empty"), ("Yes.", "empty"), ("Yes, left.", None)]
-)
+@pytest.mark.parametrize(("text", "reason"), [("", "empty"), ("...", "empty"), ("Yes.", "empty"), ("Yes, left.", None)])
 def test_answer_of_too_few_words_is_empty(text: str, reason: str | None):
     """Signs are no words."""
     assert check_answer(text, GUARDS) == reason

@@ -43,9 +43,7 @@ def run_roles(
 ) -> Work:
     config = make_config()
     decoded, frames = make_decoded(config=config)
-    return asyncio.run(
-        play_roles(work or decoded, frames, roles, engine, PROMPTS, config, last_role=last_role)
-    )
+    return asyncio.run(play_roles(work or decoded, frames, roles, engine, PROMPTS, config, last_role=last_role))
 
 
 def timeless(work: Work) -> Work:
@@ -96,9 +94,7 @@ def test_equal_neighbours_share_a_pool(config: GenerateConfig, roles: list[tuple
 
 def test_views_are_one_per_mode_asked_for():
     """Modes that make no pairs are not decoded."""
-    plans = PlansConfig(
-        query=UniformPlan(num_frames=4), preferred=PreferredPlans(temporal=NativePlan(max_frames=6))
-    )
+    plans = PlansConfig(query=UniformPlan(num_frames=4), preferred=PreferredPlans(temporal=NativePlan(max_frames=6)))
     config = GenerateConfig(plans=plans, failure_modes=("temporal",))
     assert views(config) == {
         "query": UniformPlan(num_frames=4),
@@ -156,9 +152,7 @@ def test_calls_say_which_role_saw_which_plan():
 def test_order_of_the_answers_does_not_matter():
     """Whatever the engine finishes first, the clip comes out the same."""
     results = [run_roles(ScriptedEngine(order=order)) for order in range(4)]
-    assert {timeless(result).model_dump_json() for result in results} == {
-        timeless(results[0]).model_dump_json()
-    }
+    assert {timeless(result).model_dump_json() for result in results} == {timeless(results[0]).model_dump_json()}
 
 
 def test_same_clip_asked_twice_gives_the_same_requests():
@@ -192,9 +186,7 @@ def test_request_at_fault_fails_the_clip_with_its_stage(kind: str, stage: str):
     """Not the run; and no later role is played. What was asked is still accounted for."""
 
     def answer(request: Request) -> str | RequestError:
-        return (
-            RequestError("prompt_too_long", "9 tokens") if kind_of(request) == kind else good_answer(request)
-        )
+        return RequestError("prompt_too_long", "9 tokens") if kind_of(request) == kind else good_answer(request)
 
     engine = ScriptedEngine(answer=answer)
     work = run_roles(engine)

@@ -58,9 +58,7 @@ def test_later_requests_have_90_percent_of_the_video_cached(real_clips: Path, co
     prompts = load_prompts()
 
     async def play(work, frames):
-        return await play_roles(
-            work, frames, ("query", "response"), recorder, prompts, config, last_role="judge.0"
-        )
+        return await play_roles(work, frames, ("query", "response"), recorder, prompts, config, last_role="judge.0")
 
     num_clips = 0
     for path in sorted(real_clips.glob("*.m*")):

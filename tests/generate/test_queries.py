@@ -26,9 +26,7 @@ def make_config(
     max_rounds: int = 2,
     modes: tuple[FailureMode, ...] = ("spatial", "temporal", "cross_frame"),
 ) -> GenerateConfig:
-    return GenerateConfig(
-        failure_modes=modes, queries=QueriesConfig(per_mode=per_mode, max_rounds=max_rounds)
-    )
+    return GenerateConfig(failure_modes=modes, queries=QueriesConfig(per_mode=per_mode, max_rounds=max_rounds))
 
 
 def run_queries(engine: ScriptedEngine, *, config: GenerateConfig) -> Work:
@@ -59,9 +57,7 @@ def test_queries_are_read_from_an_answer(text: str, queries: list[str]):
     assert parse_queries(text) == queries
 
 
-@given(
-    st.lists(st.sampled_from(["Where is it?", "where is IT", "Who runs?", "who, runs", "What?"]), max_size=8)
-)
+@given(st.lists(st.sampled_from(["Where is it?", "where is IT", "Who runs?", "who, runs", "What?"]), max_size=8))
 def test_distinct_keeps_the_first_of_equal_words(queries: list[str]):
     """In order, each set of words once, none lost."""
     kept = distinct(queries)

@@ -66,9 +66,7 @@ def test_every_adversary_is_picked_by_some_seed():
 def test_each_query_gets_its_candidates():
     """One preferred answer and `num_adversaries` adversarial ones, each of another adversary."""
     work = run_respond(ScriptedEngine())
-    assert [candidate.query for candidate in work.candidates] == [
-        query for query in QUERIES for _ in range(3)
-    ]
+    assert [candidate.query for candidate in work.candidates] == [query for query in QUERIES for _ in range(3)]
     for query in QUERIES:
         group = [candidate for candidate in work.candidates if candidate.query == query]
         assert [one.adversary for one in group] == list(PROMPTS.modes[query.failure_mode].adversaries)

@@ -12,9 +12,7 @@ from videopasta.pairs import PairStore
 from videopasta.prompts import SHIPPED, load_prompts
 
 
-def make_config(
-    *, clips_per_shard: int = 2, flush_s: float = 3600.0, num_gpus: float = 0.0
-) -> GenerateConfig:
+def make_config(*, clips_per_shard: int = 2, flush_s: float = 3600.0, num_gpus: float = 0.0) -> GenerateConfig:
     model = VllmModel(model="m", pool=PoolConfig(min_size=2, max_size=4, num_cpus=0.5, num_gpus=num_gpus))
     return GenerateConfig(
         query_model=model,
@@ -42,9 +40,7 @@ def make_store(folder: Path) -> PairStore:
     return store
 
 
-def make_committer(
-    store: PairStore, *, run_id: str = "run1", config: GenerateConfig | None = None
-) -> _Committer:
+def make_committer(store: PairStore, *, run_id: str = "run1", config: GenerateConfig | None = None) -> _Committer:
     return _Committer(store, run_id, {}, config or make_config())
 
 
@@ -55,9 +51,7 @@ def clip(name: str, *, content: str | None = None) -> Work:
 def test_more_adversaries_than_a_mode_has_is_told_before_the_run():
     """With the names there are, and where to add some."""
     config = make_remote_config(num_adversaries=4)
-    with pytest.raises(
-        UserError, match=r"num_adversaries = 4: spatial has 3 \(false_presupposition, .*spatial\.yaml"
-    ):
+    with pytest.raises(UserError, match=r"num_adversaries = 4: spatial has 3 \(false_presupposition, .*spatial\.yaml"):
         check_config(config)
     assert check_config(make_remote_config()).hashes == load_prompts().hashes
 

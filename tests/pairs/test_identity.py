@@ -28,9 +28,7 @@ def test_id_differs_by_every_part(part: str):
 def test_parts_do_not_run_into_each_other():
     """Exchanged or shifted texts are other pairs."""
     assert pair_id(**PARTS | {"chosen": "Right.", "rejected": "Left."}) != pair_id(**PARTS)
-    assert pair_id(**PARTS | {"chosen": "a", "rejected": "bc"}) != pair_id(
-        **PARTS | {"chosen": "ab", "rejected": "c"}
-    )
+    assert pair_id(**PARTS | {"chosen": "a", "rejected": "bc"}) != pair_id(**PARTS | {"chosen": "ab", "rejected": "c"})
 
 
 def test_id_is_32_hex_digits_of_any_script():

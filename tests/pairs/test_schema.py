@@ -13,9 +13,7 @@ from videopasta.video import FramePlan
 HASHES = {"judge.j2": "0123456789ab", "query.j2": "ba9876543210"}
 
 
-def written_and_read(
-    rows: list[dict[str, object]], schema: pa.Schema, folder: Path
-) -> list[dict[str, object]]:
+def written_and_read(rows: list[dict[str, object]], schema: pa.Schema, folder: Path) -> list[dict[str, object]]:
     path = folder / "shard.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
     assert pq.read_schema(path).equals(schema)

@@ -25,14 +25,11 @@ def make_store(folder: Path) -> PairStore:
         entry=make_entry(uris=("/videos/b.mp4",)),
         candidates=(
             make_candidate(mode="temporal", adversary="reordered"),
-            make_candidate(
-                mode="temporal", adversary="reordered", text="Then?", drop_reason="judge_not_distinct"
-            ),
+            make_candidate(mode="temporal", adversary="reordered", text="Then?", drop_reason="judge_not_distinct"),
         ),
     )
     broken = [
-        make_failed(entry=make_entry(uris=(f"/videos/{name}.mp4",)), reason=name)
-        for name in ("empty", "timeout")
+        make_failed(entry=make_entry(uris=(f"/videos/{name}.mp4",)), reason=name) for name in ("empty", "timeout")
     ]
     store.commit([first, broken[0]], run_id="run", number=0, prompt_hashes={})
     store.commit([second, broken[1]], run_id="run", number=1, prompt_hashes={})

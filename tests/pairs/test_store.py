@@ -32,9 +32,7 @@ def make_store(out: str) -> PairStore:
     return store
 
 
-def clip(
-    name: str, *, content: str | None = None, size_bytes: int | None = 100, start_s: float | None = None
-) -> Work:
+def clip(name: str, *, content: str | None = None, size_bytes: int | None = 100, start_s: float | None = None) -> Work:
     """A finished clip of /v/NAME.mp4: one pair, one dropped candidate."""
     entry = make_entry(uris=(f"/v/{name}.mp4",), size_bytes=size_bytes, start_s=start_s)
     return make_finished(content=content or name, entry=entry)
@@ -311,9 +309,7 @@ def test_real_fingerprint_is_compared_to_the_key(tmp_path: Path):
     store.open({"config": fingerprint(GenerateConfig())})
     store.open({"config": fingerprint(GenerateConfig())})
     with pytest.raises(UserError, match=r"config\.guards\.drop_refusals: True -> False"):
-        store.open(
-            {"config": fingerprint(GenerateConfig.model_validate({"guards": {"drop_refusals": False}}))}
-        )
+        store.open({"config": fingerprint(GenerateConfig.model_validate({"guards": {"drop_refusals": False}}))})
 
 
 def test_foreign_folder_is_refused(tmp_path: Path):
@@ -407,9 +403,7 @@ def test_columns_can_be_chosen(out: str):
     assert store.read("candidates", names).column_names == names
     commit(store, clip("a"))
     commit(store, clip("b"), number=1)
-    assert store.read("candidates", names).schema.equals(
-        pa.schema([CANDIDATES.field(name) for name in names])
-    )
+    assert store.read("candidates", names).schema.equals(pa.schema([CANDIDATES.field(name) for name in names]))
 
 
 def test_folder_named_like_a_partition_adds_no_column(tmp_path: Path):

@@ -33,8 +33,7 @@ def rendered(prompts: PromptSet) -> list[str]:
         texts.append(prompts.query(mode, count=2))
         texts.append(prompts.judge(mode, **ANSWERS))
         texts += [
-            prompts.rewrite(mode, adversary, query="q", preferred="p")
-            for adversary in prompts.modes[mode].adversaries
+            prompts.rewrite(mode, adversary, query="q", preferred="p") for adversary in prompts.modes[mode].adversaries
         ]
     return texts
 
@@ -148,9 +147,7 @@ def test_folder_replaces_the_files_it_has(tmp_path: Path):
     shipped, changed = load_prompts(), load_prompts(folder)
     assert changed.preferred("Who?", min_words=1, max_words=2).endswith("Short: Who?")
     assert changed.adversarial("Who?", words=3) == shipped.adversarial("Who?", words=3)
-    assert {name for name in shipped.hashes if shipped.hashes[name] != changed.hashes[name]} == {
-        "preferred.j2"
-    }
+    assert {name for name in shipped.hashes if shipped.hashes[name] != changed.hashes[name]} == {"preferred.j2"}
 
 
 def test_folder_with_the_same_text_has_the_same_hashes(tmp_path: Path):

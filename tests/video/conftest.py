@@ -65,9 +65,7 @@ def generated_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_clip(folder / "av1.webm", num_frames=90, codec="libsvtav1", options={"preset": "12", "g": "30"})
     fast = {"deadline": "realtime", "cpu-used": "8", "g": "30"}
     make_clip(folder / "vp9.webm", num_frames=90, codec="libvpx-vp9", options=fast)
-    make_clip(
-        folder / "mpeg2.ts", num_frames=90, codec="mpeg2video", options={"bf": "2", "g": "15", "q": "2"}
-    )
+    make_clip(folder / "mpeg2.ts", num_frames=90, codec="mpeg2video", options={"bf": "2", "g": "15", "q": "2"})
     make_clip(folder / "b_frames.avi", num_frames=90, options={"bf": "3"})
     make_clip(folder / "intra_only.mov", num_frames=90, codec="mjpeg", pix_fmt="yuvj420p")
     return folder

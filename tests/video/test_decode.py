@@ -62,9 +62,7 @@ def test_unreadable_file_has_its_reason(tmp_path: Path):
     path = Path("/tmp") / f"videopasta-unreadable-{os.getpid()}.mp4"
     try:
         make_clip(path).chmod(0)
-        done = subprocess.run(
-            [sys.executable, "-c", script, path], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
     finally:
         path.unlink()
     assert done.stdout.strip() == Reason.UNREADABLE
@@ -105,9 +103,7 @@ def test_stored_plan_gives_the_same_pixels(generated_clips: Path):
 def test_stored_plan_of_another_file_is_refused(generated_clips: Path):
     """Indices alone would fit: the times tell that the file is another."""
     stored = decode_clip(request(generated_clips / "b_frames.mp4")).plans["dense"]
-    assert (
-        reason_of(request(generated_clips / "variable_rate.mkv", plans={"a": stored})) == Reason.PLAN_MISMATCH
-    )
+    assert reason_of(request(generated_clips / "variable_rate.mkv", plans={"a": stored})) == Reason.PLAN_MISMATCH
     assert reason_of(request(generated_clips / "edit_list.mp4", plans={"a": stored})) == Reason.PLAN_MISMATCH
 
 
@@ -122,9 +118,7 @@ def test_span_is_respected(generated_clips: Path):
 @pytest.mark.parametrize(("start_s", "end_s"), [(-1, 1), (2, 1), (5, 6), (0, 9)])
 def test_bad_span_is_a_row_with_a_reason(generated_clips: Path, start_s: float, end_s: float):
     """A span outside its video is that row's problem."""
-    assert (
-        reason_of(request(generated_clips / "b_frames.mp4", start_s=start_s, end_s=end_s)) == Reason.BAD_SPAN
-    )
+    assert reason_of(request(generated_clips / "b_frames.mp4", start_s=start_s, end_s=end_s)) == Reason.BAD_SPAN
 
 
 def test_short_span_of_a_long_video_decodes(bad_videos: dict[str, str]):

@@ -46,9 +46,7 @@ def test_text_list_keeps_its_order(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-@pytest.mark.parametrize(
-    ("video", "start", "end"), [("video", "start", "end"), ("url", "start_time", "end_s")]
-)
+@pytest.mark.parametrize(("video", "start", "end"), [("video", "start", "end"), ("url", "start_time", "end_s")])
 def test_tables_give_spans(tmp_path: Path, kind: str, video: str, start: str, end: str):
     """Column aliases, open ends, spans that make no sense (a row's problem, later), missing files kept."""
     rows = [

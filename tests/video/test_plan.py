@@ -50,9 +50,7 @@ def plan_of(config, table: FrameTable, *, start_s=0.0, end_s=None, pixels=None, 
 @given(st.integers(2, 3000), even, fps_values)
 def test_uniform_at_constant_rate_is_linspace(num_frames, wanted, fps):
     """At a constant rate a uniform plan is np.linspace(0, N - 1, n).round(), but for exact ties."""
-    indices = np.array(
-        plan_of(UniformPlan(num_frames=wanted), steady(num_frames=num_frames, fps=fps)).indices
-    )
+    indices = np.array(plan_of(UniformPlan(num_frames=wanted), steady(num_frames=num_frames, fps=fps)).indices)
     count = min(wanted, num_frames - num_frames % 2)
     expected = np.linspace(0, num_frames - 1, count).round()
     assert len(indices) == count

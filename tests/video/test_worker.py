@@ -165,9 +165,6 @@ def test_a_mistake_in_the_decoder_reaches_the_caller(good: str):
 
 def test_decoder_imports_no_ray_and_no_torch():
     """The child starts in a fraction of a second because it carries neither."""
-    script = (
-        "import sys, videopasta.video._child\n"
-        "print(sorted({'ray', 'torch', 'vllm', 'av'} & set(sys.modules)))"
-    )
+    script = "import sys, videopasta.video._child\nprint(sorted({'ray', 'torch', 'vllm', 'av'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -83,9 +83,7 @@ class ResponsesConfig(Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> "ResponsesConfig":
         if self.max_words < self.min_words:
-            raise ValueError(
-                f"max_words={self.max_words} is below min_words={self.min_words}; raise max_words"
-            )
+            raise ValueError(f"max_words={self.max_words} is below min_words={self.min_words}; raise max_words")
         return self
 
 
@@ -190,7 +188,5 @@ class GenerateConfig(Frozen):
     @model_validator(mode="after")
     def _modes_differ(self) -> "GenerateConfig":
         if not self.failure_modes or len(set(self.failure_modes)) != len(self.failure_modes):
-            raise ValueError(
-                f"failure_modes={list(self.failure_modes)}: name each at most once, at least one"
-            )
+            raise ValueError(f"failure_modes={list(self.failure_modes)}: name each at most once, at least one")
         return self

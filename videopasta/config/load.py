@@ -29,9 +29,7 @@ def load_config(model: type[Config], path: str | Path | None = None, overrides: 
         try:
             loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"--config {path}: {error}. Give the path of a YAML file; configs/ has some"
-            ) from error
+            raise UserError(f"--config {path}: {error}. Give the path of a YAML file; configs/ has some") from error
         except yaml.YAMLError as error:
             raise UserError(f"--config {path} is not YAML: {error}") from error
         if not isinstance(loaded, dict | None):
@@ -83,9 +81,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(
-            f"--set {override}: the value is not YAML: {error}; quote it: --set '{key}=\"...\"'"
-        ) from error
+        raise UserError(f"--set {override}: the value is not YAML: {error}; quote it: --set '{key}=\"...\"'") from error
     *parents, leaf = key.split(".")
     node: Any = data
     for position, name in enumerate([*parents, ""]):
@@ -97,11 +93,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             found = f"is a list of {len(node)}" if isinstance(node, list) else f"is {node!r}"
             above = ".".join(parents[:position])
-            fix = (
-                f"name one of them, {above}.0, or set {above} whole"
-                if isinstance(node, list)
-                else f"set {above}"
-            )
+            fix = f"name one of them, {above}.0, or set {above} whole" if isinstance(node, list) else f"set {above}"
             raise UserError(f"--set {override}: {above} {found}, it has no keys below it; {fix}")
         if position < len(parents):
             node = node.setdefault(name, {})
@@ -137,15 +129,9 @@ def _explain(error: ValidationError, source: str, model: type[BaseModel]) -> str
 def _no_such_key(model: type[BaseModel], holders: set[type[BaseModel]], unknown: str) -> str:
     """What to write instead: a key that stands beside it, or the place where that key stands."""
     beside = _fields(holders)
-    tags = [
-        f"{key}: {one.model_fields[key].default}" for one in holders for key in _TAG_KEYS if key in beside
-    ]
+    tags = [f"{key}: {one.model_fields[key].default}" for one in holders for key in _TAG_KEYS if key in beside]
     elsewhere = {} if tags else _paths(model)
-    near = (
-        elsewhere.get(unknown)
-        or _nearest(unknown, beside)
-        or elsewhere.get(_nearest(unknown, elsewhere) or "")
-    )
+    near = elsewhere.get(unknown) or _nearest(unknown, beside) or elsewhere.get(_nearest(unknown, elsewhere) or "")
     hint = f"did you mean {near!r}?" if near else f"there are {', '.join(beside)}"
     return f"no such key{' with ' + tags[0] if tags else ''}; {hint}"
 

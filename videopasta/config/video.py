@@ -109,9 +109,7 @@ class PixelBudget(Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> "PixelBudget":
         if self.min_pixels > self.max_pixels:
-            raise ValueError(
-                f"min_pixels={self.min_pixels} is more than max_pixels={self.max_pixels}; swap them"
-            )
+            raise ValueError(f"min_pixels={self.min_pixels} is more than max_pixels={self.max_pixels}; swap them")
         return self
 
 

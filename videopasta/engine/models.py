@@ -39,7 +39,9 @@ def _check_on_hub(model: str, revision: str | None) -> None:
     try:
         huggingface_hub.HfApi().model_info(model, revision=revision, timeout=30)
     except errors.GatedRepoError as error:
-        raise UserError(f"{where}: its authors ask for agreement first; agree on its page, then `hf auth login`") from error
+        raise UserError(
+            f"{where}: its authors ask for agreement first; agree on its page, then `hf auth login`"
+        ) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise UserError(f"{where}: the hub has none; check the spelling, or write ./{model} for a folder") from error
     except (OSError, errors.OfflineModeIsEnabled, httpx.HTTPError) as error:
@@ -64,9 +66,7 @@ def local_path(model: str) -> str:
     if _is_folder(model):
         path = Path(model).expanduser()
         if not (path / "config.json").is_file():
-            raise UserError(
-                f"model {model!r}: no config.json in {path}; give a checkpoint folder or a hub id"
-            )
+            raise UserError(f"model {model!r}: no config.json in {path}; give a checkpoint folder or a hub id")
         return str(path)
     return model
 

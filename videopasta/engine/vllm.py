@@ -87,7 +87,7 @@ class VllmEngine:
         self._driver: _Driver = _InProcess(engine_args) if in_process else _OwnProcesses(engine_args)
         model_config = self._driver.vllm_config.model_config
         self.model_id = ModelId(config.model, revision_of(path, config.revision, model_config.hf_config))
-        self._tokenizer = self._driver.tokenizer
+        self._tokenizer: Any = self._driver.tokenizer
         self._max_model_len: int = model_config.max_model_len
         # Frames arrive at their final size; Qwen's processors would otherwise apply bounds of their own.
         is_qwen = model_config.hf_config.model_type.startswith("qwen")
@@ -105,9 +105,7 @@ class VllmEngine:
             max_tokens=request.sampling.max_tokens,
             seed=request.seed,
             logprobs=request.top_logprobs,
-            structured_outputs=StructuredOutputsParams(json=request.json_schema)
-            if request.json_schema
-            else None,
+            structured_outputs=StructuredOutputsParams(json=request.json_schema) if request.json_schema else None,
         )
         output = await self._driver.generate(self._prompt(request), params)
         completion = output.outputs[0]
@@ -173,14 +171,16 @@ def _token(token_id: int, places: dict[int, Any]) -> Token:
 def _video_placeholder(model_config: Any) -> str:
     from vllm.model_executor.model_loader import get_model_cls
 
-    return get_model_cls(model_config).get_placeholder_str("video", 1)
+    model: Any = get_model_cls(model_config)
+    placeholder: str = model.get_placeholder_str("video", 1)
+    return placeholder
 
 
 class _Driver(Protocol):
     vllm_config: Any
     tokenizer: Any
 
-    async def generate(self, prompt: dict[str, Any], params: Any) -> Any: ...
+    async def generate(self, prompt: Any, params: Any) -> Any: ...
 
     def close(self) -> None: ...
 
@@ -194,13 +194,13 @@ class _InProcess:
         self._engine = LLMEngine.from_engine_args(engine_args)
         self.vllm_config = self._engine.vllm_config
         self.tokenizer = self._engine.get_tokenizer()
-        self._inbox: queue.SimpleQueue[tuple[dict[str, Any], Any, Future[Any]] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Any, Any, Future[Any]] | None] = queue.SimpleQueue()
         self._pending: dict[str, Future[Any]] = {}
         self._death: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
         self._thread.start()
 
-    async def generate(self, prompt: dict[str, Any], params: Any) -> Any:
+    async def generate(self, prompt: Any, params: Any) -> Any:
         if self._death is not None:
             raise RuntimeError("the engine died earlier; see the first error in this log") from self._death
         future: Future[Any] = Future()
@@ -267,7 +267,7 @@ class _OwnProcesses:
         self.vllm_config = self._engine.vllm_config
         self.tokenizer = self._engine.renderer.tokenizer
 
-    async def generate(self, prompt: dict[str, Any], params: Any) -> Any:
+    async def generate(self, prompt: Any, params: Any) -> Any:
         from vllm.exceptions import VLLMClientError
 
         last = None

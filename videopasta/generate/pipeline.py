@@ -72,9 +72,7 @@ def views(config: GenerateConfig) -> dict[str, PlanConfig]:
     return {"query": config.plans.query, **preferred, "adversarial": config.plans.adversarial}
 
 
-def stream_works(
-    entries: Sequence[ManifestEntry], config: GenerateConfig, prompts: PromptSet
-) -> Iterator[Work]:
+def stream_works(entries: Sequence[ManifestEntry], config: GenerateConfig, prompts: PromptSet) -> Iterator[Work]:
     """Run the graph on the connected Ray cluster; yields each clip's work, finished or failed, unordered."""
     import ray
 
@@ -245,9 +243,7 @@ def seen_videos(work: Work, frames: dict[str, np.ndarray]) -> dict[str, SeenVide
 def _row(work: Work, frames: dict[str, np.ndarray] | None = None) -> pa.Table:
     frames = frames or {}
     buffers = [array.tobytes() for array in frames.values()]
-    return pa.table(
-        {"work": [work.model_dump_json()], "frame_keys": [list(frames)], "frames": [buffers]}, schema=ROW
-    )
+    return pa.table({"work": [work.model_dump_json()], "frame_keys": [list(frames)], "frames": [buffers]}, schema=ROW)
 
 
 def _read_row(batch: pa.Table) -> tuple[Work, dict[str, np.ndarray]]:

@@ -41,9 +41,7 @@ async def write_queries(
     failure = None
     if not queries:
         rounds = config.queries.max_rounds
-        failure = Failure(
-            stage="query", reason="no_queries", detail=f"none readable in {rounds} rounds per mode"
-        )
+        failure = Failure(stage="query", reason="no_queries", detail=f"none readable in {rounds} rounds per mode")
     return work.having(queries=queries, failure=failure)
 
 

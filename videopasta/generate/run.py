@@ -51,9 +51,7 @@ def check_config(config: GenerateConfig) -> PromptSet:
     return prompts
 
 
-def plan_run(
-    videos: str, store: PairStore, config: GenerateConfig, *, retry_quarantined: bool = False
-) -> Plan:
+def plan_run(videos: str, store: PairStore, config: GenerateConfig, *, retry_quarantined: bool = False) -> Plan:
     """List the clips and take away what is committed. Writes nothing.
 
     Raises:
@@ -112,8 +110,7 @@ def describe_pools(config: GenerateConfig) -> str:
     lines = [f"decode: {config.decode.backend}, {_pool_text(config.decode_pool)}"]
     for stage in plan_stages(config):
         lines.append(
-            f"{' + '.join(stage.roles)}: {stage.model.engine} {stage.model.model}, "
-            f"{_pool_text(stage.model.pool)}"
+            f"{' + '.join(stage.roles)}: {stage.model.engine} {stage.model.model}, {_pool_text(stage.model.pool)}"
         )
     return "\n".join(lines)
 
@@ -143,7 +140,7 @@ def ray_cluster(config: GenerateConfig, *, dashboard: bool = False) -> Iterator[
             address="local",
             include_dashboard=dashboard,
             log_to_driver=False,
-            logging_level="warning",  # type: ignore[arg-type]  # names are taken too
+            logging_level=logging.WARNING,
         )
         check_resources(config, ray.cluster_resources())
     try:
@@ -181,9 +178,7 @@ def check_resources(config: GenerateConfig, available: Mapping[str, float]) -> N
 class _Committer:
     """Gathers clips into shards."""
 
-    def __init__(
-        self, store: PairStore, run_id: str, prompt_hashes: dict[str, str], config: GenerateConfig
-    ) -> None:
+    def __init__(self, store: PairStore, run_id: str, prompt_hashes: dict[str, str], config: GenerateConfig) -> None:
         self._store, self._run_id, self._prompt_hashes = store, run_id, prompt_hashes
         self._limits = config.output
         self._committed = set(store.ledger().clip_ids)
@@ -208,9 +203,7 @@ class _Committer:
         """Commit what is gathered."""
         if self._buffer:
             works: Sequence[Work] = self._buffer
-            self._store.commit(
-                works, run_id=self._run_id, number=self._number, prompt_hashes=self._prompt_hashes
-            )
+            self._store.commit(works, run_id=self._run_id, number=self._number, prompt_hashes=self._prompt_hashes)
             self._number += 1
             self._buffer = []
         self._last_flush = time.monotonic()

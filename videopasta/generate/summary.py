@@ -76,7 +76,5 @@ class RunSummary:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for run.json."""
         tokens = {role: dict(counts) for role, counts in self.tokens.items()}
-        plain = {
-            name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()
-        }
+        plain = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
         return plain | {"tokens": tokens, "cache_hit_rate": round(self.cache_hit_rate, 4)}

@@ -100,9 +100,7 @@ def candidate_rows(work: Work, *, run_id: str, prompt_hashes: dict[str, str]) ->
         "description": work.description,
         "query_model": _model(work.models["query"]),
         "response_model": _model(work.models["response"]),
-        "judge_model": _model(
-            *(name for role, name in sorted(work.models.items()) if role.startswith("judge"))
-        ),
+        "judge_model": _model(*(name for role, name in sorted(work.models.items()) if role.startswith("judge"))),
         "prompt_hashes": prompt_hashes,
         "run_id": run_id,
         "schema_version": SCHEMA_VERSION,

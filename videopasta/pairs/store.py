@@ -130,9 +130,7 @@ class PairStore:
         if changed:
             raise UserError(
                 f"--out {self.uri} was made with another configuration; mixing the two would make rows that "
-                "look alike and are not:\n  "
-                + "\n  ".join(changed)
-                + "\nGive a new folder, or the old configuration."
+                "look alike and are not:\n  " + "\n  ".join(changed) + "\nGive a new folder, or the old configuration."
             )
         self.reconcile()
 
@@ -186,16 +184,12 @@ class PairStore:
                     seen = Seen(row["video_sha256"], row["video_size_bytes"], name)
                     contents |= dict.fromkeys(row["video_uris"], seen)
         rows = self.read("quarantine", ["video_uris", "start_s", "end_s"]).to_pylist()
-        quarantined = frozenset(
-            (uri, row["start_s"], row["end_s"]) for row in rows for uri in row["video_uris"]
-        )
+        quarantined = frozenset((uri, row["start_s"], row["end_s"]) for row in rows for uri in row["video_uris"])
         return Ledger(frozenset(clip_ids), contents, quarantined)
 
     # -- writing -------------------------------------------------------------------------------------------
 
-    def commit(
-        self, works: Sequence[Work], *, run_id: str, number: int, prompt_hashes: dict[str, str]
-    ) -> None:
+    def commit(self, works: Sequence[Work], *, run_id: str, number: int, prompt_hashes: dict[str, str]) -> None:
         """Write the finished and the failed clips of `works` as shard `number` of this run."""
         name = f"part-{run_id}-{number:05d}.parquet"
         rows = [

@@ -63,9 +63,7 @@ class PromptSet:
     def query(self, mode: FailureMode, *, count: int, taken: Sequence[str] = ()) -> str:
         """Asks for `count` queries of `mode`, none of them in `taken`."""
         prompts = self.modes[mode]
-        return self._about_video(
-            "query.j2", about=prompts.about, examples=prompts.examples, count=count, taken=taken
-        )
+        return self._about_video("query.j2", about=prompts.about, examples=prompts.examples, count=count, taken=taken)
 
     def preferred(self, query: str, *, min_words: int, max_words: int) -> str:
         """Asks for the good answer."""
@@ -186,6 +184,4 @@ def _render_each_once(prompts: PromptSet, files: dict[str, Path]) -> None:
         try:
             render()
         except Exception as error:  # a template is the user's program: whatever it raises is theirs to mend
-            raise UserError(
-                f"prompts: {files[name]}: {error}; see {SHIPPED / name} for what it may use"
-            ) from error
+            raise UserError(f"prompts: {files[name]}: {error}; see {SHIPPED / name} for what it may use") from error

@@ -1,6 +1,6 @@
 """Short synthetic videos of moving shapes, for the demo and the benchmarks: real H.264 files, made in a second.
 
-    python -m videopasta.tiny.clips FOLDER
+python -m videopasta.tiny.clips FOLDER
 """
 
 import sys
@@ -13,7 +13,9 @@ COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220), 
 BACKGROUNDS = {"grey": (120, 120, 120), "white": (235, 235, 235), "black": (20, 20, 20)}
 
 
-def write_clip(path: Path, *, seed: int, seconds: float = 4.0, fps: int = 24, height: int = 240, width: int = 320) -> None:
+def write_clip(
+    path: Path, *, seed: int, seconds: float = 4.0, fps: int = 24, height: int = 240, width: int = 320
+) -> None:
     """Two coloured squares that cross a background; half-way the background changes. Equal seeds, equal pixels."""
     rng = np.random.default_rng(seed)
     colours = [list(COLOURS.values())[i] for i in rng.permutation(len(COLOURS))[:2]]

@@ -50,7 +50,7 @@ def check_name(name: str) -> None:
 
 
 def _makers() -> dict[str, Callable[[Path], None]]:
-    return {"random-vl": _make_vl, "random-judge": _make_judge}
+    return {"random-vl": make_vl, "random-judge": _make_judge}
 
 
 def ensure_model(name: str) -> Path:
@@ -137,7 +137,8 @@ def _padded_vocabulary(tokenizer: Any) -> int:
     return -(-len(tokenizer) // 64) * 64
 
 
-def _make_vl(folder: Path, hidden_size: int = 128, num_layers: int = 2) -> None:
+def make_vl(folder: Path, hidden_size: int = 128, num_layers: int = 2) -> None:
+    """Write a random Qwen2.5-VL; `hidden_size` is a multiple of 64 (two heads a key head, 32 numbers a head)."""
     from transformers import (
         Qwen2_5_VLConfig,
         Qwen2_5_VLForConditionalGeneration,

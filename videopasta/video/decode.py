@@ -171,10 +171,7 @@ def _frame_plan(request: ClipRequest, plan: PlanConfig | FramePlan, video: Video
     table = video.table
     if isinstance(plan, FramePlan):
         known = plan.indices[-1] < table.num_frames
-        if (
-            not known
-            or np.abs(table.timestamps_s[list(plan.indices)] - plan.timestamps_s).max() > _SAME_TIME_S
-        ):
+        if not known or np.abs(table.timestamps_s[list(plan.indices)] - plan.timestamps_s).max() > _SAME_TIME_S:
             raise VideoError(
                 Reason.PLAN_MISMATCH,
                 f"plan {plan.key} has frame {plan.indices[-1]} at {plan.timestamps_s[-1]:.3f} s; the video"
@@ -201,9 +198,7 @@ def _frame_plan(request: ClipRequest, plan: PlanConfig | FramePlan, video: Video
 
 def _decode_union(video: Video, backend: BackendName, plans: dict[str, FramePlan]) -> dict[str, np.ndarray]:
     """The frames of several plans from one pass: by plan key, uint8 (T, H, W, 3)."""
-    out = {
-        key: np.empty((plan.num_frames, plan.height, plan.width, 3), np.uint8) for key, plan in plans.items()
-    }
+    out = {key: np.empty((plan.num_frames, plan.height, plan.width, 3), np.uint8) for key, plan in plans.items()}
     places: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for key, plan in plans.items():
         for place, index in enumerate(plan.indices):

@@ -214,9 +214,7 @@ def _text(content: bytes) -> str:
 def _require_video_column(where: str, names: Iterable[str]) -> None:
     names = list(names)
     if not any(name in _VIDEO_COLUMNS for name in names):
-        raise UserError(
-            f"{where}: no video column among {names}; name one of them {' or '.join(_VIDEO_COLUMNS)}"
-        )
+        raise UserError(f"{where}: no video column among {names}; name one of them {' or '.join(_VIDEO_COLUMNS)}")
 
 
 def _cell(where: str, row: Mapping[str, Any], names: Iterable[str]) -> Any:

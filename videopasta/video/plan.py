@@ -76,9 +76,7 @@ class FramePlan:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "FramePlan":
         """The inverse of `to_dict`."""
-        return cls(
-            **{**value, "indices": tuple(value["indices"]), "timestamps_s": tuple(value["timestamps_s"])}
-        )
+        return cls(**{**value, "indices": tuple(value["indices"]), "timestamps_s": tuple(value["timestamps_s"])})
 
 
 def make_plan(

@@ -228,18 +228,14 @@ def probe(path: str, header: Header) -> Video | None:
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index == stream.index:
-                rows.append(
-                    (packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.duration or 0)
-                )
+                rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.duration or 0))
         start_s = (container.start_time or 0) / 1e6
         reorders = bool(stream.codec_context.has_b_frames)
     tail_s = (declared_s or 0) - (end_s - start_s)
     if declared_s and tail_s > max(_MISSING_TAIL_S, _MISSING_TAIL_SHARE * declared_s):
         raise VideoError(Reason.TRUNCATED, f"{tail_s:.1f} s short of the {declared_s:.1f} s it declares")
     if any(pts is None for pts, *_ in rows) or ("avi" in header.container and reorders):
-        return (
-            None  # AVI stores no presentation times: FFmpeg guesses them, wrongly when frames are reordered
-        )
+        return None  # AVI stores no presentation times: FFmpeg guesses them, wrongly when frames are reordered
     columns = [np.array([row[i] for row in rows], np.int64) for i in (0, 2, 3, 4)]
     pts, key, discard, durations = columns
     dts = np.array([row[0] if row[1] is None else row[1] for row in rows], np.int64)
@@ -256,9 +252,7 @@ def probe(path: str, header: Header) -> Video | None:
     )
 
 
-def make_video(
-    path: str, header: Header, pts: np.ndarray, *, last_duration: int, packets: Packets | None
-) -> Video:
+def make_video(path: str, header: Header, pts: np.ndarray, *, last_duration: int, packets: Packets | None) -> Video:
     """A `Video` from its header and its frames' times; a last frame of unknown length is an average one."""
     time_base = header.time_base
     if last_duration <= 0:

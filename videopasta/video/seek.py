@@ -38,9 +38,7 @@ class Segment:
     """Place of the last packet needed."""
 
 
-def plan_segments(
-    packets: Packets, wanted_pts: Sequence[int], worth_packets: int = _WORTH_PACKETS
-) -> list[Segment]:
+def plan_segments(packets: Packets, wanted_pts: Sequence[int], worth_packets: int = _WORTH_PACKETS) -> list[Segment]:
     """Segments that together give the wanted frames, in presentation order, each starting at a keyframe.
 
     Args:

@@ -31,9 +31,7 @@ def test_frames_equal_a_plain_sequential_decode(clip: Path):
     """Seeking and skipping change no byte of any frame, on every clip."""
     video = video_of(clip)
     with av.open(str(clip)) as container:
-        frames = [
-            frame.to_ndarray(format="rgb24") for frame in container.decode(container.streams.best("video"))
-        ]
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(container.streams.best("video"))]
     assert len(frames) == video.info.num_frames
     turn = -video.info.rotation // 90
     for indices in choices(len(frames)):

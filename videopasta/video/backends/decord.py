@@ -34,9 +34,7 @@ class DecordBackend:
             reader = decord.VideoReader(video.path, num_threads=0)
             starts = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
         except (RuntimeError, decord.DECORDError) as error:
-            raise VideoError(
-                Reason.BACKEND_REFUSED, f"decord cannot open it: {_first_line(error)}"
-            ) from error
+            raise VideoError(Reason.BACKEND_REFUSED, f"decord cannot open it: {_first_line(error)}") from error
         times = video.table.timestamps_s
         half_frame_s = video.table.duration_s / video.info.num_frames / 2
         if len(starts) != len(times) or (np.abs(starts - starts[0] - times) > half_frame_s).any():
