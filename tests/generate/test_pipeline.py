@@ -165,6 +165,19 @@ def test_same_clip_asked_twice_gives_the_same_requests():
     assert len(set(seeds)) == len(seeds)
 
 
+def test_other_clips_and_other_runs_are_asked_with_other_seeds():
+    """Equal queries about two clips are drawn apart, and so is one clip by another run's seed."""
+    config = make_config()
+    seeds: list[set[int]] = []
+    for content, seed in (("a", 0), ("b", 0), ("a", 1)):
+        engine = ScriptedEngine()
+        work, frames = make_decoded(config=config, content=content)
+        seeded = config.model_copy(update={"seed": seed})
+        asyncio.run(play_roles(work, frames, ["query"], engine, PROMPTS, seeded, last_role="judge.0"))
+        seeds.append({request.seed for request in engine.requests})
+    assert len(set.union(*seeds)) == 9
+
+
 def test_sharing_an_engine_changes_no_request():
     """One pool for all roles or one for each: the same questions and the same candidates."""
     shared = ScriptedEngine()

@@ -201,11 +201,12 @@ def test_clip_is_described_only_when_the_judge_wants_it():
 
 
 def test_fewer_adversaries_than_the_mode_has():
-    """Each query picks its own, the same in every run."""
+    """Each query picks its own, the same in every run and at every place."""
     config = make_config(num_adversaries=1)
     queries = tuple(Query(failure_mode="spatial", index=i, text=f"What about {i}?") for i in range(12))
     first = run_respond(ScriptedEngine(), config=config, queries=queries)
-    again = run_respond(ScriptedEngine(order=1), config=config, queries=queries[::-1])
+    moved = tuple(query.model_copy(update={"index": 11 - query.index}) for query in queries[::-1])
+    again = run_respond(ScriptedEngine(order=1), config=config, queries=moved)
     chosen = {candidate.query.text: candidate.adversary for candidate in first.candidates}
     assert len(set(chosen.values())) == 3
     assert {candidate.query.text: candidate.adversary for candidate in again.candidates} == chosen
