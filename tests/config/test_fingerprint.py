@@ -19,6 +19,8 @@ from videopasta.config import (
 from videopasta.config.generate import PlansConfig, PreferredPlans
 
 OPERATIONAL = {
+    "deadline_s",
+    "prompts",
     "decode_pool",
     "object_store_gib",
     "output",

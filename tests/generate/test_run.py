@@ -58,12 +58,17 @@ def test_more_adversaries_than_a_mode_has_is_told_before_the_run():
 
 def test_pools_that_do_not_fit_are_told_with_what_there_is():
     """One pool for the shared model: 2 actors of half a CPU, and half a CPU to decode."""
-    check_resources(make_config(), {"CPU": 1.5})
-    with pytest.raises(UserError, match=r"need 1\.5 CPUs and 0 GPUs, this machine has 1 and 0"):
-        check_resources(make_config(), {"CPU": 1.0})
-    check_resources(make_config(num_gpus=1), {"CPU": 1.5, "GPU": 2.0})
-    with pytest.raises(UserError, match=r"and 2 GPUs, this machine has 1\.5 and 1"):
-        check_resources(make_config(num_gpus=1), {"CPU": 1.5, "GPU": 1.0})
+    enough = {"CPU": 1.5, "GPU": 2.0, "memory": 2**30}
+    check_resources(make_config(), enough)
+    with pytest.raises(
+        UserError, match=r"need 1\.5 CPUs, 0 GPUs and 0\.7 GiB of memory, this machine has 1, 2 and 1\.0"
+    ):
+        check_resources(make_config(), enough | {"CPU": 1.0})
+    check_resources(make_config(num_gpus=1), enough)
+    with pytest.raises(UserError, match=r"2 GPUs and 0\.7 GiB of memory, this machine has 1\.5, 1 and"):
+        check_resources(make_config(num_gpus=1), enough | {"GPU": 1.0})
+    with pytest.raises(UserError, match=r"this machine has 1\.5, 2 and 0\.5"):
+        check_resources(make_config(), enough | {"memory": 2**29})
 
 
 def test_folder_depends_on_settings_and_prompts_not_on_pools(tmp_path: Path):

@@ -172,7 +172,7 @@ class GenerateConfig(Frozen):
     """Cap on the decoded frames that wait for an engine, over the cluster; none: Ray's own, half of its store."""
     plans: PlansConfig = PlansConfig()
     """Which frames each role sees."""
-    prompts: str | None = None
+    prompts: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
     """Folder whose files replace the shipped templates of the same name (videopasta/prompts/templates)."""
     queries: QueriesConfig = QueriesConfig()
     """Query generation."""

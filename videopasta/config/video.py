@@ -126,7 +126,7 @@ class DecodeConfig(Frozen):
     """Clips (spans, where one is given) longer than this are quarantined: 32 frames of hours show nothing."""
     max_frame_pixels: int = Field(default=8192 * 4320, ge=1)
     """Source frames larger than this are quarantined instead of filling the memory."""
-    deadline_s: float = Field(default=120.0, gt=0)
+    deadline_s: float = Field(default=120.0, gt=0, json_schema_extra=OPERATIONAL)
     """A clip not fetched and decoded by then is quarantined and its decoder process killed."""
     recycle_after: int = Field(default=200, ge=1, json_schema_extra=OPERATIONAL)
     """A decoder process is replaced after this many clips: decoders leak (decord #154)."""

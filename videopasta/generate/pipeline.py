@@ -76,8 +76,11 @@ def stream_works(entries: Sequence[ManifestEntry], config: GenerateConfig, promp
     """Run the graph on the connected Ray cluster; yields each clip's work, finished or failed, unordered."""
     import ray
 
-    # Progress is told by clips, not by blocks.
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # progress is told by clips, not by blocks
+    if config.object_store_gib is not None:
+        limit = int(config.object_store_gib * 2**30)
+        context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=limit)
     # Blocks of one row, or a clip would wait for its neighbours, and its frames with it. `repartition` would
     # make them too, but its tasks ask for a whole CPU, which a small machine never has beside the pools.
     dataset: ray.data.Dataset = ray.data.from_arrow([_row(Work(entry=entry)) for entry in entries])

@@ -165,11 +165,13 @@ def check_resources(config: GenerateConfig, available: Mapping[str, float]) -> N
     pools = [config.decode_pool, *(stage.model.pool for stage in plan_stages(config))]
     cpus = sum(pool.min_size * pool.num_cpus for pool in pools)
     gpus = sum(pool.min_size * pool.num_gpus for pool in pools)
-    if cpus > available.get("CPU", 0) or gpus > available.get("GPU", 0):
+    memory_gib = sum(pool.min_size * pool.memory_gib for pool in pools)
+    has_cpus, has_gpus = available.get("CPU", 0), available.get("GPU", 0)
+    has_memory_gib = available.get("memory", 0) / 2**30
+    if cpus > has_cpus or gpus > has_gpus or memory_gib > has_memory_gib:
         raise UserError(
-            f"The pools need {cpus:g} CPUs and {gpus:g} GPUs, this machine has "
-            f"{available.get('CPU', 0):g} and "
-            f"{available.get('GPU', 0):g}:\n{describe_pools(config)}\n"
+            f"The pools need {cpus:g} CPUs, {gpus:g} GPUs and {memory_gib:.1f} GiB of memory, this machine has "
+            f"{has_cpus:g}, {has_gpus:g} and {has_memory_gib:.1f}:\n{describe_pools(config)}\n"
             "Use --config configs/laptop_cpu.yaml here (configs/ci_random.yaml: no download), or a cluster "
             "with `ray job submit`."
         )
