@@ -61,14 +61,15 @@ def test_pools_that_do_not_fit_are_told_with_what_there_is():
     enough = {"CPU": 1.5, "GPU": 2.0, "memory": 2**30}
     check_resources(make_config(), enough)
     with pytest.raises(
-        UserError, match=r"need 1\.5 CPUs, 0 GPUs and 0\.7 GiB of memory, this machine has 1, 2 and 1\.0"
+        UserError, match=r"need 1\.5 CPUs, 0 GPUs and 0\.0 GiB of memory, this machine has 1, 2 and 1\.0"
     ):
         check_resources(make_config(), enough | {"CPU": 1.0})
     check_resources(make_config(num_gpus=1), enough)
-    with pytest.raises(UserError, match=r"2 GPUs and 0\.7 GiB of memory, this machine has 1\.5, 1 and"):
+    with pytest.raises(UserError, match=r"2 GPUs and 0\.0 GiB of memory, this machine has 1\.5, 1 and"):
         check_resources(make_config(num_gpus=1), enough | {"GPU": 1.0})
-    with pytest.raises(UserError, match=r"this machine has 1\.5, 2 and 0\.5"):
-        check_resources(make_config(), enough | {"memory": 2**29})
+    hungry = make_config().model_copy(update={"decode_pool": PoolConfig(num_cpus=0.5, memory_gib=1.5)})
+    with pytest.raises(UserError, match=r"and 1\.5 GiB of memory, this machine has 1\.5, 2 and 1\.0"):
+        check_resources(hungry, enough)
 
 
 def test_folder_depends_on_settings_and_prompts_not_on_pools(tmp_path: Path):
