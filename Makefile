@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO_VIDEOS ?= .demo/videos
 DEMO_OUT ?= .demo/pairs
 
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test lint lock clean
 
 $(READY): requirements/cpu.txt pyproject.toml videopasta-torchvision.pth
 	python3 -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "videopasta needs Python 3.11 to 3.13")'
@@ -24,9 +24,6 @@ demo: $(READY) ## The main job on videos made on the spot: preference pairs in .
 
 test: $(READY) ## The default suite
 	$(PYTHON) -m pytest
-
-test-slow: $(READY) ## The slow tests
-	$(PYTHON) -m pytest -m slow
 
 lint: $(READY) ## Format, lint, types
 	$(VENV)/bin/ruff format --check .

@@ -77,3 +77,9 @@ def test_unknown_scheme_says_what_to_do():
     """A scheme nothing speaks is the user's to mend."""
     with pytest.raises(UserError, match="nonsense"):
         storage.resolve("nonsense://bucket/a.mp4")
+
+
+def test_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(tmp_path: Path):
+    """Its videos would be left out of the run without a word."""
+    with pytest.raises(UserError, match="cannot be listed"):
+        storage.list_files(str(tmp_path / "gone"))

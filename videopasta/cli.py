@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+_INTERRUPTED = 130  # what typer makes of Ctrl-C: it lets no KeyboardInterrupt through
 
 Videos = Annotated[
     str, typer.Option(help="Folder, glob, video, or a .txt/.csv/.jsonl/.parquet list; local, s3:// or gs://")
@@ -116,9 +117,10 @@ def _errors_for_people() -> Iterator[None]:
     except UserError as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted. What was committed stays; run the same command to continue.")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            Console(stderr=True).print("Interrupted. What was committed stays; run the same command to continue.")
+        raise
 
 
 def main() -> None:

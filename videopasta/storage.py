@@ -192,7 +192,12 @@ def open_input(uri: str) -> BinaryIO:
 
 
 def _walk(folder: str) -> Iterator[StoredFile]:
-    for root, folders, names in os.walk(folder):
+    def refuse(error: OSError) -> None:  # os.walk would leave the folder's videos out without a word
+        raise UserError(
+            f"{error.filename}: cannot be listed ({error.strerror}); make the folder readable, or give a list of videos"
+        ) from error
+
+    for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith("."):

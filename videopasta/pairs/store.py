@@ -11,6 +11,7 @@ by deriving it again. A quarantine row is dropped once its clip has candidates. 
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,7 +252,7 @@ class PairStore:
             return
         hidden = self._path(kind, f".{name}.tmp")
         pq.write_table(table, hidden, filesystem=self._fs, compression="zstd")
-        self._fs.move(hidden, self._path(kind, name))
+        self._publish(hidden, self._path(kind, name))
 
     def _write_json(self, value: dict[str, Any]) -> None:
         self._fs.create_dir(self._root, recursive=True)
@@ -260,7 +261,13 @@ class PairStore:
         with self._fs.open_output_stream(path) as stream:
             stream.write(json.dumps(value, indent=2, ensure_ascii=False).encode())
         if self._local:
-            self._fs.move(path, target)
+            self._publish(path, target)
+
+    def _publish(self, hidden: str, path: str) -> None:
+        """Rename a local file, on disk before its name is: a machine that loses power leaves no empty shard."""
+        with Path(hidden).open("rb") as file:
+            os.fsync(file.fileno())
+        self._fs.move(hidden, path)
 
     def _shards(self, kind: str) -> list[str]:
         names = (info.base_name for info in self._list(kind) if info.is_file)
