@@ -1,5 +1,6 @@
 """The command line. Each command parses, builds, runs, and says what happened; the work is elsewhere."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,17 +47,15 @@ def generate(
 
     settings = load_config(GenerateConfig, config, set_ or [])
     store = PairStore(out)
-    plan = run.plan_run(videos, store, settings, retry_quarantined=retry_quarantined)
-    console.print(
-        f"{len(plan.entries)} clips in {videos}: "
-        f"{len(plan.entries) - len(plan.missing)} done, {len(plan.missing)} to do",
-        highlight=False,
-    )
-    if dry_run:
-        console.print(dump_yaml(settings), highlight=False, markup=False)
-        console.print(run.describe_pools(settings), highlight=False, markup=False)
-        return
-    with store.locked():
+    with contextlib.nullcontext() if dry_run else store.locked():
+        plan = run.plan_run(videos, store, settings, retry_quarantined=retry_quarantined)
+        console.print(
+            f"{plan.num_entries} clips in {videos}: {plan.num_done} done, {len(plan.missing)} to do", highlight=False
+        )
+        if dry_run:
+            console.print(dump_yaml(settings), highlight=False, markup=False)
+            console.print(run.describe_pools(settings), highlight=False, markup=False)
+            return
         store.open(run.run_fingerprint(settings, plan.prompts))
         if not plan.missing:
             console.print("Nothing to do.")

@@ -119,6 +119,7 @@ def test_run_json_has_the_summary(real_run):
     assert summary["num_clips"] + sum(summary["quarantine_reasons"].values()) == summary["num_entries"] == 10
     assert set(summary["tokens"]) == {"query", "response", "judge.0"}
     assert 0 < summary["cache_hit_rate"] < 1
+    assert min(summary["least_video_cached"].values()) >= 0.9
     assert set(summary["seconds"]) == {"decode", "query", "response", "judge.0"}
     assert "too_short" in output
 
@@ -220,7 +221,8 @@ def test_bad_videos_are_quarantined_with_reasons(videopasta, tmp_path):
     assert all(row["reason"] and row["detail"] for row in quarantine)
     reasons = {row["reason"] for row in quarantine}
     assert reasons >= {
-        "missing", "empty_file", "not_a_video", "no_video_stream", "too_short", "too_long", "bad_span", "deadline",
+        "missing", "empty_file", "truncated", "corrupt",
+        "not_a_video", "no_video_stream", "too_short", "too_long", "bad_span", "deadline",
     }  # fmt: skip
     assert "quarantine" in output
 

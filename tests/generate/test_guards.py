@@ -129,3 +129,11 @@ def test_words_keep_apostrophes_and_other_scripts():
     """A word is what a reader calls one."""
     assert words("The dog’s bowl, isn't   RED?") == ["the", "dog’s", "bowl", "isn't", "red"]
     assert words("Ünï çödé 東京 42") == ["ünï", "çödé", "東京", "42"]
+
+
+def test_answer_that_was_cut_is_dropped_unless_told_otherwise():
+    """Half a sentence is no answer to learn from; random models never stop, so a switch lets it pass."""
+    text = "The cat sits on the"
+    assert check_answer(text, GuardsConfig(), cut=True) == "cut"
+    assert check_answer(text, GuardsConfig(), cut=False) is None
+    assert check_answer(text, GuardsConfig(drop_cut=False), cut=True) is None

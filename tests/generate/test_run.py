@@ -25,7 +25,7 @@ def make_config(*, clips_per_shard: int = 2, flush_s: float = 3600.0, num_gpus: 
 
 def make_remote_config(*, num_adversaries: int = 3) -> GenerateConfig:
     """Models behind an endpoint, which nothing looks for before the run."""
-    model = OpenAIModel(model="m")
+    model = OpenAIModel(model="m", base_url="http://127.0.0.1:9/v1")
     return GenerateConfig(
         query_model=model,
         response_model=model,
@@ -86,12 +86,32 @@ def test_plan_leaves_out_what_is_committed_and_writes_nothing(tmp_path: Path):
         (tmp_path / f"{name}.mp4").write_bytes(name.encode())
     out = tmp_path / "out"
     plan = plan_run(str(tmp_path), PairStore(str(out)), make_remote_config())
-    assert len(plan.entries) == len(plan.missing) == 2
+    assert (plan.num_entries, plan.num_done, len(plan.missing)) == (2, 0, 2)
     assert not out.exists()
-    store = make_store(tmp_path)
-    store.commit([make_finished(entry=plan.entries[0])], run_id="run", number=0, prompt_hashes={})
+    store = PairStore(str(out))
+    store.open(run_fingerprint(make_remote_config(), plan.prompts))
+    store.commit([make_finished(entry=plan.missing[0])], run_id="run", number=0, prompt_hashes={})
     again = plan_run(str(tmp_path), store, make_remote_config())
-    assert (again.entries, again.missing) == (plan.entries, plan.entries[1:])
+    assert (again.num_entries, again.num_done, again.missing) == (2, 1, plan.missing[1:])
+
+
+def test_plan_refuses_a_folder_of_another_configuration(tmp_path: Path):
+    """Also in a dry run: what the real run would refuse is told before."""
+    (tmp_path / "a.mp4").write_bytes(b"a")
+    store = make_store(tmp_path)
+    with pytest.raises(UserError, match="another configuration"):
+        plan_run(str(tmp_path), store, make_remote_config())
+
+
+def test_missing_key_is_told_before_the_run(monkeypatch: pytest.MonkeyPatch):
+    """With the variable's name; a server of one's own needs none."""
+    monkeypatch.delenv("MY_KEY", raising=False)
+    model = OpenAIModel(model="m", api_key_env="MY_KEY")
+    config = GenerateConfig(query_model=model, response_model=model, judge_model=(model,))
+    with pytest.raises(UserError, match="MY_KEY"):
+        check_config(config)
+    monkeypatch.setenv("MY_KEY", "k")
+    check_config(config)
 
 
 def test_copies_of_a_video_are_one_clip(tmp_path: Path):
@@ -99,7 +119,7 @@ def test_copies_of_a_video_are_one_clip(tmp_path: Path):
     for name in "ab":
         (tmp_path / f"{name}.mp4").write_bytes(b"same")
     plan = plan_run(str(tmp_path), PairStore(str(tmp_path / "out")), make_remote_config())
-    assert [entry.uris for entry in plan.entries] == [(f"{tmp_path}/a.mp4", f"{tmp_path}/b.mp4")]
+    assert [entry.uris for entry in plan.missing] == [(f"{tmp_path}/a.mp4", f"{tmp_path}/b.mp4")]
 
 
 def test_shard_is_committed_when_it_is_full(tmp_path: Path):

@@ -11,9 +11,8 @@ from tests.works import make_candidate, make_entry, make_failed, make_finished
 from videopasta import storage
 from videopasta.config import GenerateConfig, fingerprint
 from videopasta.errors import UserError
-from videopasta.generate.work import Work
+from videopasta.generate.work import Work, already_committed
 from videopasta.pairs import CANDIDATES, QUARANTINE, PairStore
-from videopasta.pairs.store import already_committed
 from videopasta.video import ManifestEntry
 
 FINGERPRINT = {"config": {"seed": 0, "modes": ("spatial", "temporal")}, "prompts": {"judge.j2": "0123"}}

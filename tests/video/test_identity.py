@@ -10,7 +10,7 @@ def test_clip_id_is_stable():
 
 
 def test_clip_id_tells_spans_apart_by_the_millisecond():
-    """Other content or another span is another clip; below a millisecond it is the same."""
+    """Other content or another span is another clip; below a millisecond, and from 0 on, it is the same."""
     ids = {clip_id(SHA, start, end) for start, end in ((None, None), (0, None), (None, 1), (0, 1), (0, 1.001))}
-    assert len(ids | {clip_id("cd" * 32, None, None)}) == 6
+    assert len(ids | {clip_id("cd" * 32, None, None)}) == 4
     assert clip_id(SHA, 1 / 3, 2 / 3) == clip_id(SHA, 0.3333, 0.6667)

@@ -98,6 +98,8 @@ class GuardsConfig(Frozen):
     """Drop when one answer contains the other (TEMPLE)."""
     drop_refusals: bool = True
     """Drop when either answer declines to answer."""
+    drop_cut: bool = True
+    """Drop when either answer was cut at its `max_tokens`: half a sentence teaches stopping in the middle."""
 
 
 class JudgeConfig(Frozen):
@@ -132,7 +134,8 @@ class OutputConfig(Frozen):
     clips_per_shard: int = Field(default=64, ge=1)
     """A shard is committed after this many clips ..."""
     flush_s: float = Field(default=60.0, gt=0)
-    """... or this many seconds, whichever comes first: what a killed driver can lose."""
+    """... or with the first clip that comes out this many seconds after the last shard. A killed driver loses what
+    was not committed, and the next run makes it again."""
 
 
 class GenerateConfig(Frozen):

@@ -40,7 +40,7 @@ class VllmModel(Frozen):
     """Branch, tag or commit on the hub. Pin a commit for runs that you publish."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights and activations. float32 on CPU makes answers repeatable."""
-    max_model_len: int = Field(default=16384, ge=128)
+    max_model_len: int = Field(default=24576, ge=128)
     """Longest prompt plus answer, in tokens. A clip that does not fit is quarantined, never cut."""
     trust_remote_code: bool = False
     """Run the model repository's own Python (InternVL2.5 needs it)."""
@@ -64,7 +64,7 @@ class OpenAIModel(Frozen):
     engine: Literal["openai"] = "openai"
     model: str
     """The model's name at the endpoint."""
-    base_url: str = Field(default="https://api.openai.com/v1", json_schema_extra=OPERATIONAL)
+    base_url: str = "https://api.openai.com/v1"
     """The endpoint, up to and including `/v1`."""
     revision: str | None = None
     """Recorded in each row; the endpoint decides what it serves."""

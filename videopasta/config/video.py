@@ -120,11 +120,11 @@ class DecodeConfig(Frozen):
     """Decoder. `pyav` is exact on every codec; the others are recorded in the row when chosen."""
     pixels: PixelBudget = PixelBudget()
     """Frame size."""
-    min_frames: int = Field(default=16, ge=2)
+    min_frames: int = Field(default=16, ge=2, json_schema_extra=OPERATIONAL)
     """Clips with fewer frames are quarantined as too short: half a second at 30 fps shows no event."""
-    max_duration_s: float = Field(default=7200.0, gt=0)
+    max_duration_s: float = Field(default=7200.0, gt=0, json_schema_extra=OPERATIONAL)
     """Clips (spans, where one is given) longer than this are quarantined: 32 frames of hours show nothing."""
-    max_frame_pixels: int = Field(default=8192 * 4320, ge=1)
+    max_frame_pixels: int = Field(default=8192 * 4320, ge=1, json_schema_extra=OPERATIONAL)
     """Source frames larger than this are quarantined instead of filling the memory."""
     deadline_s: float = Field(default=120.0, gt=0, json_schema_extra=OPERATIONAL)
     """A clip not fetched and decoded by then is quarantined and its decoder process killed."""

@@ -78,6 +78,8 @@ class OpenAIEngine:
 
 def _answer(completion: Any) -> Answer:
     choice, usage = completion.choices[0], completion.usage
+    if usage is None:
+        raise RequestError("endpoint_failed", "an answer without token counts (usage)")
     details = usage.prompt_tokens_details
     places = choice.logprobs.content if choice.logprobs else []
     return Answer(

@@ -241,7 +241,9 @@ class _InProcess:
             self._pending[request_id] = future
             try:
                 self._engine.add_request(request_id, prompt, params)
-            except VLLMClientError as error:
+            except (VLLMClientError, ValueError, TypeError) as error:
+                # Refused while it was prepared: the engine has not seen it. What a processor makes of odd input
+                # is often a plain ValueError.
                 self._pending.pop(request_id).set_exception(_request_error(error))
 
     def close(self) -> None:

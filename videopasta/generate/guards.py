@@ -30,8 +30,10 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def check_answer(text: str, config: GuardsConfig) -> str | None:
-    """`empty` or `refusal`, or None for an answer that can be used."""
+def check_answer(text: str, config: GuardsConfig, *, cut: bool = False) -> str | None:
+    """`cut`, `empty` or `refusal`, or None for an answer that can be used."""
+    if cut and config.drop_cut:
+        return "cut"
     if len(words(text)) < config.min_words:
         return "empty"
     if config.drop_refusals and _REFUSAL.search(text):

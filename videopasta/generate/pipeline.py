@@ -24,7 +24,7 @@ from videopasta.generate.asking import Asker, SeenVideo
 from videopasta.generate.judging import vote
 from videopasta.generate.queries import write_queries
 from videopasta.generate.responses import respond
-from videopasta.generate.work import Failure, Work, video_tokens
+from videopasta.generate.work import Failure, Work, already_committed, video_tokens
 from videopasta.prompts import PromptSet
 from videopasta.video import ClipRequest, DecodeWorker, ManifestEntry, VideoError
 
@@ -72,8 +72,16 @@ def views(config: GenerateConfig) -> dict[str, PlanConfig]:
     return {"query": config.plans.query, **preferred, "adversarial": config.plans.adversarial}
 
 
-def stream_works(entries: Sequence[ManifestEntry], config: GenerateConfig, prompts: PromptSet) -> Iterator[Work]:
-    """Run the graph on the connected Ray cluster; yields each clip's work, finished or failed, unordered."""
+def stream_works(
+    entries: Sequence[ManifestEntry],
+    config: GenerateConfig,
+    prompts: PromptSet,
+    committed: frozenset[str] = frozenset(),
+) -> Iterator[Work]:
+    """Run the graph on the connected Ray cluster; yields each clip's work, finished or failed, unordered.
+
+    A clip whose id is in `committed` ends after decoding as a duplicate: its content was done under another name.
+    """
     import ray
 
     context = ray.data.DataContext.get_current()
@@ -86,7 +94,7 @@ def stream_works(entries: Sequence[ManifestEntry], config: GenerateConfig, promp
     dataset: ray.data.Dataset = ray.data.from_arrow([_row(Work(entry=entry)) for entry in entries])
     dataset = dataset.map_batches(
         DecodeActor,
-        fn_constructor_kwargs={"config": config},
+        fn_constructor_kwargs={"config": config, "committed": committed},
         **_pool_options(config.decode_pool),
     )
     last_judge = f"judge.{len(config.judge_model) - 1}"
@@ -130,8 +138,8 @@ def _pool_options(pool: PoolConfig) -> dict[str, Any]:
 class DecodeActor:
     """Entry in, `Work` with plans and frames out, by a decoder process that can be killed."""
 
-    def __init__(self, config: GenerateConfig) -> None:
-        self._config = config
+    def __init__(self, config: GenerateConfig, committed: frozenset[str] = frozenset()) -> None:
+        self._config, self._committed = config, committed
         self._views = views(config)
         self._worker = DecodeWorker(config.decode)
 
@@ -146,6 +154,9 @@ class DecodeActor:
         except VideoError as error:
             failure = Failure(stage="decode", reason=error.reason.value, detail=error.detail)
             return _row(work.having(failure=failure, video_sha256=error.video_sha256))
+        except RuntimeError as error:
+            # A mistake of ours that this file brings out: a row to report, not the end of everyone's run.
+            return _row(work.having(failure=Failure(stage="decode", reason="decoder_error", detail=str(error))))
         sized = ManifestEntry(entry.uris, entry.start_s, entry.end_s, clip.size_bytes)
         work = work.having(
             entry=sized,
@@ -154,9 +165,12 @@ class DecodeActor:
             start_s=clip.start_s,
             end_s=clip.end_s,
             plans=clip.plans,
+            video_info=clip.info.to_dict(),
             seconds={"decode": time.time() - started},
             started_at={"decode": started},
         )
+        if work.clip_id in self._committed:
+            return _row(already_committed(work))
         return _row(work, clip.frames)
 
 

@@ -43,7 +43,7 @@ async def respond(
             video=videos[f"preferred.{mode}"],
         )
         preferred = clean(answer.text)
-        unusable = check_answer(preferred, config.guards)
+        unusable = check_answer(preferred, config.guards, cut=answer.finish_reason == "length")
         adversaries = pick_adversaries(
             list(prompts.modes[mode].adversaries),
             answers.num_adversaries,
@@ -87,7 +87,10 @@ async def respond(
                 video=videos["adversarial"],
             )
             adversarial = clean(answer.text)
-            drop_reason = check_pair(preferred, adversarial, config.guards)
+            cut = answer.finish_reason == "length"
+            drop_reason = check_answer(adversarial, config.guards, cut=cut) or check_pair(
+                preferred, adversarial, config.guards
+            )
         return Candidate(
             query=query,
             preferred=preferred,

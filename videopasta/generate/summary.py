@@ -24,6 +24,8 @@ class RunSummary:
     """Clips that got candidates in this run."""
     num_candidates: int = 0
     num_pairs: int = 0
+    queries_by_mode: Counter[str] = field(default_factory=Counter)
+    """Queries that could be read; the writer may give fewer than `queries.per_mode`."""
     pairs_by_mode: Counter[str] = field(default_factory=Counter)
     candidates_by_mode: Counter[str] = field(default_factory=Counter)
     pairs_by_adversary: Counter[str] = field(default_factory=Counter)
@@ -32,6 +34,8 @@ class RunSummary:
     quarantine_reasons: Counter[str] = field(default_factory=Counter)
     tokens: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """By role: requests, prompt, completion and cached tokens, as the engines count them."""
+    least_video_cached: dict[str, float] = field(default_factory=dict)
+    """By role: the smallest share of a video's tokens that a request after the clip's first found in the cache."""
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """By stage, summed over clips that overlap: shares of the work, not of the clock."""
     wall_s: float = 0.0
@@ -46,12 +50,16 @@ class RunSummary:
             counts["prompt"] += calls.prompt_tokens
             counts["completion"] += calls.completion_tokens
             counts["cached"] += calls.cached_tokens
+            if calls.video_tokens and calls.least_cached_after_first is not None:
+                share = min(1.0, calls.least_cached_after_first / calls.video_tokens)
+                self.least_video_cached[calls.role] = min(share, self.least_video_cached.get(calls.role, 1.0))
         for stage, seconds in work.seconds.items():
             self.seconds[stage] += seconds
         if work.failure:
             self.quarantine_reasons[work.failure.reason] += 1
             return
         self.num_clips += 1
+        self.queries_by_mode.update(query.failure_mode for query in work.queries)
         for candidate in work.candidates:
             mode = candidate.query.failure_mode
             adversary = f"{mode}/{candidate.adversary}"

@@ -1,5 +1,7 @@
 """The value that travels: what is known of one clip, growing from stage to stage. Frozen, without frames."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from videopasta.config import FailureMode
@@ -106,6 +108,8 @@ class Work(_Value):
     """The resolved span, in seconds."""
     plans: dict[str, FramePlan] = {}
     """Frame plan by view: `query`, `preferred.MODE`, `adversarial`."""
+    video_info: dict[str, Any] | None = None
+    """`video.VideoInfo` as plain values."""
     queries: tuple[Query, ...] = ()
     description: str | None = None
     candidates: tuple[Candidate, ...] = ()
@@ -121,6 +125,12 @@ class Work(_Value):
     def having(self, **changes: object) -> "Work":
         """A copy with some fields replaced."""
         return self.model_copy(update=changes)
+
+
+def already_committed(work: Work) -> Work:
+    """`work` as one that failed because its content is in the store under another name."""
+    detail = f"clip {work.clip_id} is in the store already: the same content under another name"
+    return work.having(failure=Failure(stage="commit", reason="duplicate", detail=detail))
 
 
 def video_tokens(plan: FramePlan) -> int:

@@ -19,6 +19,21 @@ FRAME_PLAN = pa.struct(
         pa.field("backend", pa.string()),
     ]
 )
+VIDEO_INFO = pa.struct(
+    [
+        pa.field("container", pa.string()),
+        pa.field("codec", pa.string()),
+        pa.field("stream_index", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("rotation", pa.int32()),
+        pa.field("mirrored", pa.bool_()),
+        pa.field("fps", pa.float64()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("num_frames", pa.int64()),
+        pa.field("index_source", pa.string()),
+    ]
+)
 MODEL = pa.struct([pa.field("name", pa.string()), pa.field("revision", pa.string())])
 _OPINION = [
     pa.field("genuine", pa.bool_()),
@@ -40,6 +55,7 @@ CANDIDATES = pa.schema(
         pa.field("video_uris", pa.list_(pa.string())),  # every name of the same content
         pa.field("video_sha256", pa.string(), nullable=False),
         pa.field("video_size_bytes", pa.int64()),
+        pa.field("video_info", VIDEO_INFO),
         pa.field("start_s", pa.float64()),
         pa.field("end_s", pa.float64()),
         pa.field("failure_mode", pa.string(), nullable=False),
@@ -94,13 +110,14 @@ def candidate_rows(work: Work, *, run_id: str, prompt_hashes: dict[str, str]) ->
         "video_uris": list(work.entry.uris),
         "video_sha256": work.video_sha256,
         "video_size_bytes": work.entry.size_bytes,
+        "video_info": work.video_info,
         "start_s": work.start_s,
         "end_s": work.end_s,
         "rejected_frame_plan": plans["adversarial"],
         "description": work.description,
         "query_model": _model(work.models["query"]),
         "response_model": _model(work.models["response"]),
-        "judge_model": _model(*(name for role, name in sorted(work.models.items()) if role.startswith("judge"))),
+        "judge_model": _model(*(name for role, name in work.models.items() if role.startswith("judge"))),
         "prompt_hashes": prompt_hashes,
         "run_id": run_id,
         "schema_version": SCHEMA_VERSION,

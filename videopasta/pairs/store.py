@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from videopasta import storage
 from videopasta.config import differences
 from videopasta.errors import UserError
-from videopasta.generate.work import Failure, Work
+from videopasta.generate.work import Work
 from videopasta.pairs.schema import CANDIDATES, QUARANTINE, SCHEMA_VERSION, candidate_rows, quarantine_row
 from videopasta.video import ManifestEntry, clip_id
 
@@ -109,7 +109,18 @@ class PairStore:
             ) from None
 
     def open(self, fingerprint: dict[str, Any]) -> None:
-        """Start or continue: record what the output depends on, or refuse if it differs from the record.
+        """Start or continue: record what the output depends on, and mend what a crash left.
+
+        Raises:
+            UserError: as `check`.
+        """
+        if self.check(fingerprint):
+            self.reconcile()
+        else:
+            self._write_json({"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "runs": []})
+
+    def check(self, fingerprint: dict[str, Any]) -> bool:
+        """Whether there is a run to continue; refuses a folder that this run may not write to. Writes nothing.
 
         Raises:
             UserError: the folder holds another configuration's output, or other files.
@@ -119,8 +130,7 @@ class PairStore:
             # Hidden: the lock, and what a driver killed before its first run.json leaves.
             if any(not info.base_name.startswith(".") for info in self._list("")):
                 raise UserError(f"--out {self.uri}: not empty and not ours (no run.json); give a new folder")
-            self._write_json({"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "runs": []})
-            return
+            return False
         if run["schema_version"] != SCHEMA_VERSION:
             raise UserError(
                 f"--out {self.uri}: written as schema {run['schema_version']}, this is {SCHEMA_VERSION}; "
@@ -133,7 +143,7 @@ class PairStore:
                 f"--out {self.uri} was made with another configuration; mixing the two would make rows that "
                 "look alike and are not:\n  " + "\n  ".join(changed) + "\nGive a new folder, or the old configuration."
             )
-        self.reconcile()
+        return True
 
     def read_run(self) -> dict[str, Any] | None:
         """run.json, or None where there is none.
@@ -248,7 +258,11 @@ class PairStore:
     def _write(self, kind: str, name: str, table: pa.Table) -> None:
         self._fs.create_dir(f"{self._root}/{kind}", recursive=True)
         if not self._local:
-            pq.write_table(table, self._path(kind, name), filesystem=self._fs, compression="zstd")
+            # Serialised first and put in one write: a failure in between publishes nothing.
+            buffer = pa.BufferOutputStream()
+            pq.write_table(table, buffer, compression="zstd")
+            with self._fs.open_output_stream(self._path(kind, name)) as stream:
+                stream.write(buffer.getvalue())
             return
         hidden = self._path(kind, f".{name}.tmp")
         pq.write_table(table, hidden, filesystem=self._fs, compression="zstd")
@@ -280,9 +294,3 @@ class PairStore:
 
     def _path(self, kind: str, name: str) -> str:
         return f"{self._root}/{kind}/{name}"
-
-
-def already_committed(work: Work) -> Work:
-    """`work` as a quarantine row that says its content is in the store under another name."""
-    detail = f"clip {work.clip_id} is in the store already: the same content under another name"
-    return work.having(failure=Failure(stage="commit", reason="duplicate", detail=detail))
