@@ -2,14 +2,14 @@
 
     python benchmarks/generate.py --json benchmarks/results/generate.json
 
-One engine (a random Qwen2.5-VL of 10 M parameters, float32) plays all roles on generated clips of 1,024 video
+One engine (a random Qwen2.5-VL of 10 M parameters, float32) plays all roles on generated clips of 1,936 video
 tokens. Three ways to answer the same requests, in one run, taking turns:
 
     pipeline   `videopasta generate`'s Ray Data graph: decoding, all stages, one row per clip
     bare       the engine alone: all requests known at once, in order, frames decoded beforehand
     exploded   the engine alone: the same requests, one row each, in random order over the clips
 
-The KV cache holds 10,000 tokens, nine clips of the 32: on a GPU it holds a few per cent of a data set, so this is
+The KV cache holds 12,000 tokens, five clips of the 16: on a GPU it holds a few per cent of a data set, so this is
 kind to `exploded`. Tokens are prompt + answer tokens
 as the engine counts them. The pipeline's time runs from its first request to its last answer: loading is not in it,
 decoding and Ray are. `ratio` = pipeline's tokens/s over bare's; `ratio_exploded` = over exploded's.
@@ -35,10 +35,10 @@ from videopasta.tiny.clips import write_clip
 from videopasta.tiny.random_models import make_vl
 from videopasta.video import ClipRequest, ManifestEntry, decode_clip
 
-SIZE = {"height": 224, "width": 224}
+SIDE = 308  # pixels: 16 frame pairs of 11 x 11 tokens
 # 6 layers of 6 key and 6 value heads of 32 numbers of 4 bytes: 9,216 bytes a token.
 MODEL = {"hidden_size": 384, "num_layers": 6}
-KV_CACHE_GIB = 10_000 * 9_216 / 2**30
+KV_CACHE_GIB = 12_000 * 9_216 / 2**30
 ROLES = ("query", "response", "judge.0")
 
 
@@ -47,11 +47,11 @@ def config(model_folder: Path) -> GenerateConfig:
     model = {
         "model": str(model_folder),
         "dtype": "float32",
-        "max_model_len": 2048,
-        "max_num_seqs": 8,
+        "max_model_len": 4096,
+        "max_num_seqs": 4,
         "enforce_eager": True,
         "kv_cache_gib": KV_CACHE_GIB,
-        "pool": {"num_cpus": 0.5, "clips_in_flight": 4},
+        "pool": {"num_cpus": 0.5, "clips_in_flight": 2},
     }
     dense = {"kind": "uniform", "num_frames": 32}
     return GenerateConfig.model_validate(
@@ -60,20 +60,21 @@ def config(model_folder: Path) -> GenerateConfig:
             "response_model": model,
             "judge_model": model,
             "decode_pool": {"num_cpus": 0.5, "clips_in_flight": 1},
-            "decode": {"pixels": {"min_pixels": 224 * 224, "max_pixels": 224 * 224}},
+            "decode": {"pixels": {"min_pixels": SIDE * SIDE, "max_pixels": SIDE * SIDE}},
             "plans": {
                 "query": dense,
                 "preferred": {"spatial": dense, "temporal": dense, "cross_frame": dense},
                 "adversarial": {"kind": "uniform", "num_frames": 32},
             },
-            "queries": {"per_mode": 1, "max_chars": 60, "sampling": {"max_tokens": 256}},
+            "queries": {"per_mode": 1, "max_chars": 40, "sampling": {"max_tokens": 256}},
             "responses": {
+                "num_adversaries": 2,
                 "preferred": {"temperature": 0.0, "max_tokens": 24},
                 "rewrite": {"max_tokens": 160},
-                "max_rewrite_chars": 60,
+                "max_rewrite_chars": 40,
                 "adversarial": {"max_tokens": 24},
             },
-            "judge": {"max_reason_chars": 40, "sampling": {"temperature": 0.0, "max_tokens": 160}},
+            "judge": {"max_reason_chars": 10, "sampling": {"temperature": 0.0, "max_tokens": 160}},
         }
     )
 
@@ -124,7 +125,7 @@ def run_pipeline(entries: list[ManifestEntry], settings: GenerateConfig, prompts
 def main() -> None:
     """Print the table; write the JSON."""
     parser = arguments(__doc__)
-    parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--clips", type=int, default=16)
     options = parser.parse_args()
     import ray
 
@@ -135,7 +136,7 @@ def main() -> None:
         entries = []
         for seed in range(options.clips):
             path = Path(folder) / f"{seed}.mp4"
-            write_clip(path, seed=seed, **SIZE)
+            write_clip(path, seed=seed, height=SIDE, width=SIDE)
             entries.append(ManifestEntry((str(path),), None, None, None))
         ray.init(
             address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
