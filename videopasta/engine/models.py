@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from videopasta.errors import UserError
 
@@ -44,7 +44,7 @@ def _check_on_hub(model: str, revision: str | None) -> None:
         ) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise UserError(f"{where}: the hub has none; check the spelling, or write ./{model} for a folder") from error
-    except (OSError, errors.OfflineModeIsEnabled, httpx.HTTPError) as error:
+    except (OSError, errors.OfflineModeIsEnabled, httpx2.HTTPError) as error:
         cached = huggingface_hub.try_to_load_from_cache(model, "config.json", revision=revision)
         if not isinstance(cached, str):
             raise UserError(
