@@ -16,6 +16,7 @@ import pytest
 
 from videopasta.config import OpenAIModel, SamplingConfig, VllmModel
 from videopasta.engine import Answer, Engine, Request, Video, start_engine
+from videopasta.engine.vllm import VllmEngine
 
 MODEL = "tiny:random-vl"
 MAX_MODEL_LEN = 4096
@@ -100,10 +101,21 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
     raise RuntimeError(f"the server did not start:\n{log.read_text()[-3000:]}")
 
 
-@pytest.fixture(scope="session", params=["vllm", "openai/image_frames", "openai/video_url"])
+@pytest.fixture(scope="session")
+def vllm_in_own_processes() -> Iterator[Engine]:
+    """VLLM's asynchronous front end, the way it runs on GPU; here its processes run on CPU."""
+    config = VllmModel(model=MODEL, dtype="float32", max_model_len=MAX_MODEL_LEN, enforce_eager=True)
+    engine = VllmEngine(config, video=True, in_process=False)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session", params=["vllm", "vllm/own_processes", "openai/image_frames", "openai/video_url"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn, behind the one protocol."""
     kind, _, video_as = request.param.partition("/")
+    if request.param == "vllm/own_processes":
+        return request.getfixturevalue("vllm_in_own_processes")
     if kind == "vllm":
         return request.getfixturevalue("vllm_engine")
     base_url = request.getfixturevalue("vllm_server")

@@ -80,5 +80,12 @@ def test_video_url_keeps_frames_and_rate():
         assert sum(1 for _ in container.decode(stream)) == 6
 
 
+def test_one_video_is_one_content_whenever_it_is_sent():
+    """Servers cache by content: other bytes for the same frames would encode the video anew for each question."""
+    video = make_video(num_frames=32)
+    for video_as in ("image_frames", "video_url"):
+        assert all(encode_video(video, video_as) == encode_video(video, video_as) for _ in range(3))
+
+
 def _payload(url: str) -> bytes:
     return base64.b64decode(url.partition(",")[2])
