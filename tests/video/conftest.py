@@ -36,15 +36,6 @@ GENERATED_CLIPS = (
 
 
 @pytest.fixture(scope="session")
-def real_clips() -> Path:
-    """The folder of real clips, which lies beside the checkout."""
-    folder = Path(__file__).parents[2].parent / "shared" / "data" / "videos"
-    if not folder.is_dir():
-        pytest.skip(f"no real clips in {folder}")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def generated_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`GENERATED_CLIPS`: 90 numbered frames each, less what the edit list of one hides."""
     folder = tmp_path_factory.mktemp("clips")

@@ -88,7 +88,6 @@ class VllmEngine:
         model_config = self._driver.vllm_config.model_config
         self.model_id = ModelId(config.model, revision_of(path, config.revision, model_config.hf_config))
         self._tokenizer: Any = self._driver.tokenizer
-        self._max_model_len: int = model_config.max_model_len
         # Frames arrive at their final size; Qwen's processors would otherwise apply bounds of their own.
         is_qwen = model_config.hf_config.model_type.startswith("qwen")
         self._processor_kwargs = {"do_resize": False} if is_qwen else {}
@@ -241,7 +240,7 @@ class _InProcess:
             self._pending[request_id] = future
             try:
                 self._engine.add_request(request_id, prompt, params)
-            except (VLLMClientError, ValueError, TypeError) as error:
+            except (VLLMClientError, ValueError) as error:
                 # Refused while it was prepared: the engine has not seen it. What a processor makes of odd input
                 # is often a plain ValueError.
                 self._pending.pop(request_id).set_exception(_request_error(error))
@@ -276,7 +275,7 @@ class _OwnProcesses:
         try:
             async for output in self._engine.generate(prompt, params, request_id=uuid.uuid4().hex):
                 last = output
-        except VLLMClientError as error:
+        except (VLLMClientError, ValueError) as error:
             raise _request_error(error) from error
         return last
 

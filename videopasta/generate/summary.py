@@ -35,7 +35,8 @@ class RunSummary:
     tokens: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """By role: requests, prompt, completion and cached tokens, as the engines count them."""
     least_video_cached: dict[str, float] = field(default_factory=dict)
-    """By role: the smallest share of a video's tokens that a request after the clip's first found in the cache."""
+    """By role: the fewest cached prompt tokens of a request after a clip's first, over its video's tokens, at most 1.
+    The words before the video count too, so it is an upper bound on the video's share."""
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """By stage, summed over clips that overlap: shares of the work, not of the clock."""
     wall_s: float = 0.0
