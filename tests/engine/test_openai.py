@@ -87,5 +87,21 @@ def test_one_video_is_one_content_whenever_it_is_sent():
         assert all(encode_video(video, video_as) == encode_video(video, video_as) for _ in range(3))
 
 
+def test_a_video_is_encoded_once_for_all_its_requests(failing_endpoint):
+    """Requests about one video share one encoding, and one that is cancelled leaves it to the others."""
+    _, base_url = failing_endpoint
+
+    async def two_requests():
+        engine = OpenAIEngine(OpenAIModel(model="m", base_url=base_url, max_retries=0))
+        cancelled, other = (asyncio.create_task(engine.generate(make_request(video=make_video()))) for _ in range(2))
+        await asyncio.sleep(0)
+        assert len(engine._encoded) == 1
+        cancelled.cancel()
+        with pytest.raises(RequestError, match="endpoint_failed"):
+            await other
+
+    asyncio.run(two_requests())
+
+
 def _payload(url: str) -> bytes:
     return base64.b64decode(url.partition(",")[2])

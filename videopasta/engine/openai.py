@@ -19,6 +19,8 @@ from videopasta.config import OpenAIModel
 from videopasta.engine.protocol import Answer, ModelId, Request, RequestError, Token, Usage, Video
 
 JPEG_QUALITY = 95
+NUM_ENCODED_VIDEOS = 8
+"""Encoded videos kept per engine: a clip's requests are in flight together, so few clips are waited for at once."""
 
 
 class OpenAIEngine:
@@ -38,12 +40,13 @@ class OpenAIEngine:
         per_second = config.requests_per_minute / 60
         self._limiter = aiolimiter.AsyncLimiter(max(1.0, per_second), max(1.0, per_second) / per_second)
         self._slots = asyncio.Semaphore(config.max_concurrency)
+        self._encoded: dict[str, asyncio.Task[list[dict[str, Any]]]] = {}
 
     async def generate(self, request: Request) -> Answer:
         """See `Engine.generate`."""
         content: list[dict[str, Any]] = []
         if request.video is not None:
-            content += await asyncio.to_thread(encode_video, request.video, self._config.video_as)
+            content += await asyncio.shield(self._encode_once(request.video))
         content.append({"type": "text", "text": request.prompt})
         arguments: dict[str, Any] = {}
         if request.json_schema is not None:
@@ -71,6 +74,15 @@ class OpenAIEngine:
             retries = f"after {self._config.max_retries} retries"
             raise RequestError("endpoint_failed", f"{self._config.base_url} {retries}: {error!r}") from error
         return _answer(completion)
+
+    def _encode_once(self, video: Video) -> "asyncio.Task[list[dict[str, Any]]]":
+        """All requests about a video send the same bytes: encoded once, and known to the server's prefix cache."""
+        if video.cache_key not in self._encoded:
+            encoding = asyncio.to_thread(encode_video, video, self._config.video_as)
+            self._encoded[video.cache_key] = asyncio.create_task(encoding)
+            if len(self._encoded) > NUM_ENCODED_VIDEOS:
+                del self._encoded[next(iter(self._encoded))]
+        return self._encoded[video.cache_key]
 
     def close(self) -> None:
         """See `Engine.close`. Sockets close with the process."""
