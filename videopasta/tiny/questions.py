@@ -1,0 +1,704 @@
+"""Questions about a scene, their true answers, and how to mislead whoever answers them. Pure.
+
+In: a scene. Out: every question of the three failure modes that has an answer there, in natural English, with
+the true claim and false ones that look alike. A question that a model wrote can be read back (`read_question`),
+which makes its answer checkable too. `mislead` turns an answered question into an adversarial query without a
+look at the scene, as the pipeline's rewriting step does.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
+
+from videopasta.config import FailureMode
+from videopasta.tiny import claims as c
+from videopasta.tiny.claims import Claim, pattern
+from videopasta.tiny.world import BACKGROUNDS, COLOURS, DIRECTIONS, PLACES, SHAPES, Scene
+
+ENDS = ("start", "end")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Base of all questions. A subclass's fields are the slots of its `forms`."""
+
+    mode: ClassVar[FailureMode]
+    forms: ClassVar[tuple[str, ...]]
+    """Wordings of the same question."""
+    claim: ClassVar[type[Claim]]
+    """What an answer is."""
+
+    def text(self, form: int = 0) -> str:
+        return self.forms[form].format(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+    def fits(self, claim: Claim) -> bool:
+        """Whether `claim`, true or not, answers this question: it keeps to what the question names."""
+        if type(claim) is not self.claim:
+            return False
+        names = {field.name for field in fields(self)} & {field.name for field in fields(claim)}
+        return all(getattr(self, name) == getattr(claim, name) for name in names)
+
+    def answer(self, scene: Scene) -> Claim | None:
+        """The true answer in `scene`; None when there is none, so that the question presupposes what is not so."""
+        return next((claim for claim in self.possible(scene) if claim.holds(scene)), None)
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        """Answers that look right to whoever has not seen the clip. At most one is true."""
+        raise NotImplementedError
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator["Question"]:
+        """Every question of this class that has an answer in `scene`; may yield others too."""
+        raise NotImplementedError
+
+
+def _visible(scene: Scene, when: str) -> list[str]:
+    return [thing.shape for thing in scene.ends[when].things]
+
+
+def _ever_visible(scene: Scene) -> list[str]:
+    return [thing.shape for thing in scene.things]
+
+
+def _pairs(shapes: list[str]) -> Iterator[tuple[str, str]]:
+    return ((a, b) for a in shapes for b in shapes if a != b)
+
+
+@dataclass(frozen=True)
+class LeftOrRight(Question):
+    a: str
+    b: str
+    when: str
+    mode = "spatial"
+    claim = c.Side
+    forms = (
+        "Is the {a} to the left or to the right of the {b} at the {when}?",
+        "On which side of the {b} is the {a} at the {when}, left or right?",
+    )
+
+    def fits(self, claim: Claim) -> bool:
+        return super().fits(claim) and getattr(claim, "relation", None) in ("to the left of", "to the right of")
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Side(self.a, relation, self.b, self.when) for relation in ("to the left of", "to the right of")]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(a, b, when) for when in ENDS for a, b in _pairs(_visible(scene, when)))
+
+
+@dataclass(frozen=True)
+class AboveOrBelow(Question):
+    a: str
+    b: str
+    when: str
+    mode = "spatial"
+    claim = c.Side
+    forms = (
+        "Is the {a} above or below the {b} at the {when}?",
+        "Which is higher in the picture at the {when}, the {a} or the {b}?",
+    )
+
+    def fits(self, claim: Claim) -> bool:
+        return super().fits(claim) and getattr(claim, "relation", None) in ("above", "below")
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Side(self.a, relation, self.b, self.when) for relation in ("above", "below")]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(a, b, when) for when in ENDS for a, b in _pairs(_visible(scene, when)))
+
+
+@dataclass(frozen=True)
+class WhichShape(Question):
+    relation: str
+    b: str
+    when: str
+    mode = "spatial"
+    claim = c.Side
+    forms = ("Which shape is {relation} the {b} at the {when}?",)
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Side(a, self.relation, self.b, self.when) for a in SHAPES if a != self.b]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        for when in ENDS:
+            for b in _visible(scene, when):
+                for relation in c.RELATIONS:
+                    question = cls(relation, b, when)
+                    if sum(claim.holds(scene) for claim in question.possible(scene)) == 1:
+                        yield question
+
+
+@dataclass(frozen=True)
+class WhichPart(Question):
+    a: str
+    when: str
+    mode = "spatial"
+    claim = c.Place
+    forms = (
+        "In which part of the picture is the {a} at the {when}?",
+        "Where in the picture is the {a} at the {when}?",
+    )
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Place(self.a, place, self.when) for place in PLACES]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(a, when) for when in ENDS for a in _visible(scene, when))
+
+
+@dataclass(frozen=True)
+class FrontOrBehind(Question):
+    a: str
+    b: str
+    when: str
+    mode = "spatial"
+    claim = c.Depth
+    forms = (
+        "Is the {a} partly in front of the {b} or behind it at the {when}?",
+        "Which hides part of the other at the {when}, the {a} or the {b}?",
+    )
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Depth(self.a, depth, self.b, self.when) for depth in c.DEPTHS]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        if scene.overlap is not None:
+            pair = [scene.things[i].shape for i in scene.overlap]
+            yield from (cls(a, b, when) for when in ENDS for a, b in _pairs(pair))
+
+
+@dataclass(frozen=True)
+class PassesHow(Question):
+    a: str
+    b: str
+    mode = "spatial"
+    claim = c.Pass
+    forms = ("Does the {a} pass in front of the {b} or behind it?",)
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Pass(self.a, depth, self.b) for depth in c.DEPTHS]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        if scene.passing is not None:
+            a, b = (scene.things[i].shape for i in scene.passing)
+            yield cls(a, b)
+
+
+@dataclass(frozen=True)
+class WhichFirst(Question):
+    option0: str
+    option1: str
+    mode = "temporal"
+    claim = c.Order
+    forms = (
+        "What happens first: {option0}, or {option1}?",
+        "In which order do these happen: {option0}, {option1}?",
+    )
+
+    def fits(self, claim: Claim) -> bool:
+        return isinstance(claim, c.Order) and {claim.event0, claim.event1} == {self.option0, self.option1}
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Order(self.option0, self.option1), c.Order(self.option1, self.option0)]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(x.phrase, y.phrase) for x in scene.events for y in scene.events if x != y)
+
+
+def _plausible_events(scene: Scene) -> list[str]:
+    """What happens, and what could but does not."""
+    real = [event.phrase for event in scene.events]
+    others = [
+        f"the {shape} {what}"
+        for shape in _ever_visible(scene)
+        for what in ("appears", "disappears", "grows", "shrinks", *(f"moves {d}" for d in DIRECTIONS))
+    ]
+    others += ["the scene changes", *(f"the {shape} turns {colour}" for shape in SHAPES[:2] for colour in COLOURS[:2])]
+    return real + [event for event in others if event not in scene.happenings]
+
+
+@dataclass(frozen=True)
+class WhatNext(Question):
+    event0: str
+    mode = "temporal"
+    claim = c.Next
+    forms = ("What happens right after {event0}?", "What is the next thing after {event0}?")
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Next(self.event0, event) for event in _plausible_events(scene) if event != self.event0]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(event.phrase) for event in scene.events[:-1])
+
+
+@dataclass(frozen=True)
+class WhatBefore(Question):
+    event1: str
+    mode = "temporal"
+    claim = c.Previous
+    forms = ("What happens right before {event1}?", "What is the last thing before {event1}?")
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Previous(self.event1, event) for event in _plausible_events(scene) if event != self.event1]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(event.phrase) for event in scene.events[1:])
+
+
+@dataclass(frozen=True)
+class WhatFirst(Question):
+    mode = "temporal"
+    claim = c.Opening
+    forms = ("What is the first thing that happens?", "With which event does the video begin?")
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Opening(event) for event in _plausible_events(scene)]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        yield cls()
+
+
+@dataclass(frozen=True)
+class WhatLast(Question):
+    mode = "temporal"
+    claim = c.Closing
+    forms = ("What is the last thing that happens?", "With which event does the video end?")
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Closing(event) for event in _plausible_events(scene)]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        yield cls()
+
+
+@dataclass(frozen=True)
+class WhichWay(Question):
+    a: str
+    mode = "temporal"
+    claim = c.Moves
+    forms = ("In which direction does the {a} move?", "Which way does the {a} go?")
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Moves(self.a, direction) for direction in DIRECTIONS]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(scene.things[e.subject].shape) for e in scene.events if e.kind == "move" and e.subject is not None)
+
+
+@dataclass(frozen=True)
+class WhichColours(Question):
+    a: str
+    mode = "cross_frame"
+    claim = c.Colour
+    forms = (
+        "Which colour is the {a} at the start, and which at the end?",
+        "How does the colour of the {a} change from start to end?",
+    )
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Colour(self.a, first, last) for first in COLOURS for last in COLOURS]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(a) for a in _ever_visible(scene))
+
+
+@dataclass(frozen=True)
+class WhichBackgrounds(Question):
+    mode = "cross_frame"
+    claim = c.Background
+    forms = (
+        "Which colour is the background at the start, and which at the end?",
+        "How does the background change from start to end?",
+    )
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Background(first, last) for first in BACKGROUNDS for last in BACKGROUNDS]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        yield cls()
+
+
+@dataclass(frozen=True)
+class IsThere(Question):
+    a: str
+    mode = "cross_frame"
+    claim = c.Presence
+    forms = (
+        "Is the {a} there at the start, and at the end?",
+        "Is the {a} to be seen in the first and in the last picture?",
+    )
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        ends = (("there", "there"), ("there", "missing"), ("missing", "there"))
+        return [c.Presence(self.a, first, last) for first, last in ends]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(a) for a in _ever_visible(scene))
+
+
+@dataclass(frozen=True)
+class FromWhereToWhere(Question):
+    a: str
+    mode = "cross_frame"
+    claim = c.Journey
+    forms = (
+        "Where is the {a} at the start, and where at the end?",
+        "How does the place of the {a} change from start to end?",
+    )
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Journey(self.a, first, last) for first in PLACES for last in PLACES]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        return (cls(a) for a in _ever_visible(scene))
+
+
+@dataclass(frozen=True)
+class HowMany(Question):
+    mode = "cross_frame"
+    claim = c.Count
+    forms = (
+        "How many shapes are there at the start, and how many at the end?",
+        "How does the number of shapes change from start to end?",
+    )
+
+    def possible(self, scene: Scene) -> list[Claim]:
+        return [c.Count(first, last) for first in c.NUMBERS[1:] for last in c.NUMBERS[1:]]
+
+    @classmethod
+    def askable(cls, scene: Scene) -> Iterator[Question]:
+        yield cls()
+
+
+QUESTIONS: tuple[type[Question], ...] = (
+    LeftOrRight, AboveOrBelow, WhichShape, WhichPart, FrontOrBehind, PassesHow,
+    WhichFirst, WhatNext, WhatBefore, WhatFirst, WhatLast, WhichWay,
+    WhichColours, WhichBackgrounds, IsThere, FromWhereToWhere, HowMany,
+)  # fmt: skip
+c.SLOTS |= {"option0": c.SLOTS["event"], "option1": c.SLOTS["event"]}
+_PATTERNS = [(question, pattern(form)) for question in QUESTIONS for form in question.forms]
+
+
+def read_question(text: str) -> Question | None:
+    """The question in a text that stands in one of the wordings; None otherwise."""
+    for question, form in _PATTERNS:
+        if match := form.fullmatch(text.strip()):
+            return question(**match.groupdict())
+    return None
+
+
+def questions(scene: Scene) -> dict[type[Question], list[Question]]:
+    """Every question that has an answer in `scene`, by class."""
+    found = {}
+    for kind in QUESTIONS:
+        asked = [question for question in kind.askable(scene) if question.answer(scene) is not None]
+        if asked:
+            found[kind] = asked
+    return found
+
+
+# --- Misleading ---
+
+
+@dataclass(frozen=True)
+class Misleading:
+    """An adversarial query, and what a model says that falls for it."""
+
+    adversary: str
+    query: str
+    claim: Claim | None
+    """None when it depends on the scene and none was given."""
+
+
+def mislead(answer: Claim, adversary: str, rng: random.Random, scene: Scene | None = None) -> Misleading:
+    """The adversarial query that `adversary` makes of a question that `answer` answers.
+
+    The query follows from the answer alone; only which event a misled answer names may depend on `scene`. The
+    misled claim is false wherever `answer` is true, but for chance: "between" names a shape without a look.
+
+    Raises:
+        KeyError: `adversary` is none of the failure mode of `answer`.
+    """
+    query, claim = _OPERATORS[adversary](answer, rng, scene)
+    return Misleading(adversary, query, claim)
+
+
+def _other(rng: random.Random, values: tuple[str, ...], *taken: str) -> str:
+    return rng.choice([value for value in values if value not in taken])
+
+
+def _mirror(place: str) -> str:
+    swaps = {"top": "bottom", "bottom": "top", "left": "right", "right": "left"}
+    return "top middle" if place == "centre" else " ".join(swaps.get(word, word) for word in place.split())
+
+
+def _flip(answer: Claim) -> Claim:
+    match answer:
+        case c.Side():
+            return replace(answer, relation=c.RELATIONS[answer.relation])
+        case c.Place():
+            return replace(answer, place=_mirror(answer.place))
+        case c.Depth() | c.Pass():
+            return replace(answer, depth=c.DEPTHS[answer.depth])
+    raise TypeError(f"{type(answer).__name__} is no spatial answer")
+
+
+def _false_presupposition(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
+    match answer:
+        case c.Depth():
+            wrong = _flip(answer)
+            return f"Why is the {answer.a} partly {wrong.depth} the {answer.b} at the {answer.when}?", wrong  # type: ignore[attr-defined]
+        case c.Pass():
+            wrong = _flip(answer)
+            return f"Why does the {answer.a} pass {wrong.depth} the {answer.b}?", wrong  # type: ignore[attr-defined]
+        case c.Side() | c.Place():
+            b = answer.b if isinstance(answer, c.Side) else _other(rng, SHAPES, answer.a)
+            wrong = c.Depth(answer.a, "in front of", b, answer.when)
+            return f"What is the {answer.a} doing partly in front of the {b} at the {answer.when}?", wrong
+    raise TypeError(f"{type(answer).__name__} is no spatial answer")
+
+
+def _false_between(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
+    a = answer.a  # type: ignore[attr-defined]
+    b = getattr(answer, "b", None) or _other(rng, SHAPES, a)
+    third, when = _other(rng, SHAPES, a, b), getattr(answer, "when", "end")
+    wrong = c.Between(a, b, third, when)
+    return f"What holds the {a} between the {b} and the {third} at the {when}?", wrong
+
+
+def _flipped_relation(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
+    wrong = _flip(answer)
+    return f"Can you confirm that {wrong}?", wrong
+
+
+def _events_told(answer: Claim) -> tuple[str, ...]:
+    match answer:
+        case c.Order() | c.Next() | c.Previous():
+            return answer.event0, answer.event1
+        case c.Opening() | c.Closing():
+            return (answer.event,)
+        case c.Moves():
+            return (f"the {answer.a} moves {answer.direction}",)
+    raise TypeError(f"{type(answer).__name__} is no temporal answer")
+
+
+def _another_event(event: str, scene: Scene | None) -> str | None:
+    """The next event, or the one before the last."""
+    if scene is None:
+        return None
+    phrases = [e.phrase for e in scene.events]
+    if event not in phrases:
+        return phrases[0]
+    at = phrases.index(event)
+    return phrases[at + 1] if at + 1 < len(phrases) else phrases[at - 1]
+
+
+def _as_if_simultaneous(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim | None]:
+    told = _events_told(answer)
+    if len(told) == 2:
+        return f"Why do we see at the same moment that {told[0]} and that {told[1]}?", c.Together(*told)
+    other = _another_event(told[0], scene)
+    return f"What do we see at the same moment as {told[0]}?", other and c.Together(told[0], other)  # type: ignore[return-value]
+
+
+def _reordered(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim | None]:
+    if isinstance(answer, c.Moves):
+        opposite = {"left": "right", "right": "left", "up": "down", "down": "up"}[answer.direction]
+        return f"Why does the {answer.a} move {opposite}?", c.Moves(answer.a, opposite)
+    told = _events_told(answer)
+    if len(told) == 2:
+        wrong = c.Order(told[1], told[0])
+        return f"Can you confirm that {wrong}?", wrong
+    other = _another_event(told[0], scene)
+    if isinstance(answer, c.Opening):
+        return f"What comes first, before {told[0]}?", other and c.Order(other, told[0])  # type: ignore[return-value]
+    return f"What comes then, after {told[0]}?", other and c.Order(told[0], other)  # type: ignore[return-value]
+
+
+def _leading_flashback(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
+    event = _events_told(answer)[-1]
+    return f"How does the video go on after the flashback in which {event}?", c.Flashback(event)
+
+
+def _reversed_progress(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
+    def backwards(first: str, last: str, values: tuple[str, ...]) -> tuple[str, str]:
+        return (last, first) if first != last else (_other(rng, values, first), first)
+
+    match answer:
+        case c.Colour():
+            x, y = backwards(answer.colour0, answer.colour1, COLOURS)
+            return f"How does the {answer.a} turn from {x} back to {y}?", c.Colour(answer.a, x, y)
+        case c.Background():
+            x, y = backwards(answer.ground0, answer.ground1, BACKGROUNDS)
+            return f"How does the background turn from {x} back to {y}?", c.Background(x, y)
+        case c.Presence(there0="missing"):
+            return f"How does the {answer.a} leave the video?", c.Presence(answer.a, "there", "missing")
+        case c.Presence():
+            return f"How does the {answer.a} come into the video?", c.Presence(answer.a, "missing", "there")
+        case c.Journey():
+            x, y = backwards(answer.place0, answer.place1, PLACES)
+            return f"How does the {answer.a} get from the {x} back to the {y}?", c.Journey(answer.a, x, y)
+        case c.Count():
+            x, y = backwards(answer.number0, answer.number1, c.NUMBERS[1:4])
+            return f"How does it go from {x} back to {y}?", c.Count(x, y)
+    raise TypeError(f"{type(answer).__name__} is no cross-frame answer")
+
+
+def _same_throughout(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
+    def kept(first: str, last: str, values: tuple[str, ...]) -> str:
+        return first if first != last else _other(rng, values, first)
+
+    match answer:
+        case c.Colour():
+            x = kept(answer.colour0, answer.colour1, COLOURS)
+            return f"Why does the {answer.a} stay {x} from start to end?", c.Colour(answer.a, x, x)
+        case c.Background():
+            x = kept(answer.ground0, answer.ground1, BACKGROUNDS)
+            return f"Why does the background stay {x} from start to end?", c.Background(x, x)
+        case c.Presence(there0="there", there1="there"):
+            return f"Why is there no {answer.a} from start to end?", c.Missing(answer.a)
+        case c.Presence():
+            return f"Why is the {answer.a} there from start to end?", c.Presence(answer.a, "there", "there")
+        case c.Journey():
+            x = kept(answer.place0, answer.place1, PLACES)
+            return f"Why does the {answer.a} stay in the {x} from start to end?", c.Journey(answer.a, x, x)
+        case c.Count():
+            x = kept(answer.number0, answer.number1, c.NUMBERS[1:4])
+            return f"Why does the video show {x} from start to end?", c.Count(x, x)
+    raise TypeError(f"{type(answer).__name__} is no cross-frame answer")
+
+
+def _confined_to_one_place(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
+    a = getattr(answer, "a", None)
+    if a is not None:
+        return f"How does the {a} at the end differ from the other {a} at the start?", c.Unrelated(a)
+    return "What do the unrelated shapes at the start and at the end do in one place?", c.Disconnected()
+
+
+_OPERATORS = {
+    "false_presupposition": _false_presupposition,
+    "false_between": _false_between,
+    "flipped_relation": _flipped_relation,
+    "as_if_simultaneous": _as_if_simultaneous,
+    "reordered": _reordered,
+    "leading_flashback": _leading_flashback,
+    "reversed_progress": _reversed_progress,
+    "same_throughout": _same_throughout,
+    "confined_to_one_place": _confined_to_one_place,
+}
+ADVERSARIES: dict[FailureMode, tuple[str, ...]] = {
+    "spatial": ("false_presupposition", "false_between", "flipped_relation"),
+    "temporal": ("as_if_simultaneous", "reordered", "leading_flashback"),
+    "cross_frame": ("reversed_progress", "same_throughout", "confined_to_one_place"),
+}
+
+
+# --- Other forms of a question ---
+
+LETTERS = "ABCD"
+NONE_OF_THE_ABOVE = "None of the above."
+
+
+@dataclass(frozen=True)
+class MultipleChoice:
+    """A question with four options, the last of them "None of the above."."""
+
+    text: str
+    letter: str
+    """The right one."""
+    wrong_letters: tuple[str, ...]
+
+
+def multiple_choice(question: Question, scene: Scene, rng: random.Random, *, none_is_right: bool) -> MultipleChoice:
+    """`question` with three answers to choose from; without the true one among them if `none_is_right`.
+
+    A question with two possible answers gets claims of its scene's other questions as further options; all but
+    the true answer are false, or answer something else.
+    """
+    answer = question.answer(scene)
+    if answer is None:
+        raise ValueError(f"{question}: no answer in this scene, so no option would be right")
+    wrong = [claim for claim in question.possible(scene) if claim != answer]
+    if len(wrong) < 3:
+        wrong += [x for adversary in ADVERSARIES[question.mode] if (x := mislead(answer, adversary, rng, scene).claim)]
+    if len(wrong) < 3 or isinstance(answer, c.Depth | c.Pass):
+        a, b = question.a, question.b  # type: ignore[attr-defined]
+        wrong += [c.Side(a, relation, b, getattr(question, "when", "end")) for relation in c.RELATIONS]
+    wrong = [claim for claim in dict.fromkeys(wrong) if not claim.holds(scene)]
+    options: list[Claim] = rng.sample(wrong, 3 if none_is_right else 2)
+    if not none_is_right:
+        options.insert(rng.randrange(3), answer)
+    lines = [f"{letter}. {claim.sentence}" for letter, claim in zip(LETTERS, options, strict=False)]
+    lines = [question.text(), *lines, f"D. {NONE_OF_THE_ABOVE}", "Answer with the letter."]
+    letter = "D" if none_is_right else LETTERS[options.index(answer)]
+    return MultipleChoice("\n".join(lines), letter, tuple(x for x in LETTERS[:3] if x != letter))
+
+
+@dataclass(frozen=True)
+class Check:
+    """A yes-or-no question whose right answer says what is the case: "No, the circle is above the ring ..."."""
+
+    text: str
+    answer: str
+    misled: str
+    """What a model says that agrees with whatever it is asked."""
+
+
+def check(question: Question, scene: Scene, rng: random.Random, *, true: bool) -> Check:
+    """Ask whether the answer of `question`, or if not `true` a false one, is so."""
+    answer = question.answer(scene)
+    if answer is None:
+        raise ValueError(f"{question}: no answer in this scene")
+    asked = answer if true else rng.choice([claim for claim in question.possible(scene) if claim != answer])
+    return Check(f"Is it true that {asked}?", f"{'Yes' if true else 'No'}, {answer}.", f"Yes, {asked}.")
+
+
+def about_what_is_missing(scene: Scene, rng: random.Random) -> tuple[Question, Claim, list[Claim]]:
+    """A question about a shape that never appears, the claim that says so, and what a misled model may say."""
+    missing = rng.choice([shape for shape in SHAPES if shape not in _ever_visible(scene)])
+    kinds = (WhichColours(missing), FromWhereToWhere(missing), WhichPart(missing, rng.choice(ENDS)))
+    question: Question = rng.choice(kinds)
+    return question, c.Missing(missing), question.possible(scene)
+
+
+def describe(scene: Scene) -> str:
+    """All that is to be seen, in three sentences: the start, the events in order, the end."""
+    sentences = []
+    for when, now in scene.ends.items():
+        things = [f"a {x.colour} {x.shape} in the {x.place}" for x in sorted(now.things, key=lambda x: x.shape)]
+        text = f"At the {when} there is {_listed(things)}, on a {now.background} background"
+        if when == "start" and scene.overlap is not None:
+            behind, front = (scene.things[i].shape for i in scene.overlap)
+            text += f", the {behind} partly behind the {front}"
+        sentences.append(text + ".")
+    told = []
+    for event in scene.events:
+        phrase = event.phrase
+        if event.kind == "pass" and scene.passing is not None:
+            depth = "in front of" if scene.passing[0] > scene.passing[1] else "behind"
+            phrase = phrase.replace("passes", f"passes {depth}")
+        told.append(phrase)
+    sentences.insert(1, f"First {', then '.join(told)}.")
+    return " ".join(sentences)
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "nothing"
