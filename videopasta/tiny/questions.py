@@ -638,10 +638,12 @@ def multiple_choice(question: Question, scene: Scene, rng: random.Random, *, non
         raise ValueError(f"{question}: no answer in this scene, so no option would be right")
     wrong = [claim for claim in question.possible(scene) if claim != answer]
     if len(wrong) < 3:
-        wrong += [x for adversary in ADVERSARIES[question.mode] if (x := mislead(answer, adversary, rng, scene).claim)]
-    if len(wrong) < 3 or isinstance(answer, c.Depth | c.Pass):
-        a, b = question.a, question.b  # type: ignore[attr-defined]
-        wrong += [c.Side(a, relation, b, getattr(question, "when", "end")) for relation in c.RELATIONS]
+        misled = (mislead(answer, adversary, rng, scene).claim for adversary in ADVERSARIES[question.mode])
+        wrong += [claim for claim in misled if claim is not None]
+    if question.mode == "spatial" and len(wrong) < 6:
+        a, b, when = answer.a, answer.b, getattr(question, "when", "end")  # type: ignore[attr-defined]
+        wrong += [c.Between(a, b, x, when) for x in SHAPES if x not in (a, b)]
+        wrong += [c.Side(a, relation, b, when) for relation in c.RELATIONS]
     wrong = [claim for claim in dict.fromkeys(wrong) if not claim.holds(scene)]
     options: list[Claim] = rng.sample(wrong, 3 if none_is_right else 2)
     if not none_is_right:

@@ -5,7 +5,8 @@ four times larger than what the models see, at 16 frames a second, so that a 32-
 ticks and downscaling is part of the road.
 """
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,33 @@ NUM_FRAMES = round((NUM_TICKS - 1) * TICK_S * FPS) + 1
 FILE_SIZE = 224
 
 
-def draw(picture: State, size: int = int(SIZE), supersampling: int = 2) -> np.ndarray:
+SUPERSAMPLING = 4
+
+
+def draw(picture: State, size: int = int(SIZE)) -> np.ndarray:
     """uint8 (size, size, 3), RGB."""
-    side = size * supersampling
-    unit = SIZE / side
-    ys, xs = np.mgrid[0:side, 0:side] * unit + unit / 2
-    shade = np.stack([(xs / SIZE - 0.5) * 24, np.zeros_like(xs), (ys / SIZE - 0.5) * 24], axis=-1)
-    image = np.array(RGB[picture.background], float) + shade
+    image = np.array(RGB[picture.background], np.float32) + _shade(size)
     for thing in picture.things:
-        image[_inside(thing.shape, xs - thing.x, ys - thing.y, thing.radius)] = RGB[thing.colour]
-    image = image.reshape(size, supersampling, size, supersampling, 3).mean((1, 3))
+        cover = _cover(thing.shape, thing.x, thing.y, thing.radius, size)
+        image += cover * (np.array(RGB[thing.colour], np.float32) - image)
     return np.clip(image.round(), 0, 255).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=8)
+def _shade(size: int) -> np.ndarray:
+    """A soft gradient, float32 (size, size, 3)."""
+    line = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
+    zeros = np.zeros((size, size), np.float32)
+    return np.stack([zeros + 24 * line, zeros, zeros + 24 * line[:, None]], axis=-1)
+
+
+@functools.lru_cache(maxsize=4096)
+def _cover(shape: str, x: float, y: float, radius: float, size: int) -> np.ndarray:
+    """How much of each pixel the shape covers, float32 (size, size, 1), 0 to 1."""
+    side = size * SUPERSAMPLING
+    line = (np.arange(side, dtype=np.float32) + 0.5) * np.float32(SIZE / side)
+    inside = _inside(shape, line[None, :] - np.float32(x), line[:, None] - np.float32(y), radius)
+    return inside.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean((1, 3), dtype=np.float32)[..., None]
 
 
 def _inside(shape: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
@@ -89,10 +106,3 @@ def write_video(scene: Scene, path: Path, size: int = FILE_SIZE) -> None:
         for index in indices:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(images[index], format="rgb24")))
         container.mux(stream.encode(None))
-
-
-def write_videos(scenes: Iterable[Scene], folder: Path) -> None:
-    """Each scene as `folder`/clip_NNN.mp4."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, scene in enumerate(scenes):
-        write_video(scene, folder / f"clip_{number:03d}.mp4")

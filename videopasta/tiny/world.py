@@ -198,186 +198,226 @@ def scenes(split: Split, seed: int) -> Iterator[Scene]:
         yield sample_scene(rng, split)
 
 
-def _centre(cell: Cell) -> tuple[float, float]:
-    return 9 + CELL * cell[0], 9 + CELL * cell[1]
-
-
 def _propose(rng: random.Random) -> Scene | None:
-    num = rng.choice((2, 3, 3))
-    shapes, colours = rng.sample(SHAPES, num + 1), rng.sample(COLOURS, num + 1)
-    cells = rng.sample([(column, row) for column in range(3) for row in range(3)], num)
-    things = [Thing(shape, colour, *_centre(cell)) for shape, colour, cell in zip(shapes, colours, cells, strict=False)]
-    taken = set(cells)
-    overlap = _overlap(rng, things, cells, taken) if rng.random() < 0.35 else None
-
+    """A scene, or None where chance left no room for its events."""
+    # Passing and meeting need a partner in the right cell, overlapping a second object: they are chosen first.
+    first: EventKind | None = rng.choices((None, "pass", "meet"), (6, 3, 1))[0]
+    draft = _Draft(rng)
+    while first is not None and not draft.plan_event(first, 0):
+        draft = _Draft(rng)
+    if first is None and rng.random() < 0.45:
+        draft.overlap_two()
     has_cut = rng.random() < 0.5
-    bound = set(overlap or ())
-    actors = [i for i in range(num) if i not in bound or rng.random() < 0.5]
-    rng.shuffle(actors)
-    wanted = rng.choice((2, 3, 3)) - has_cut
-    planned: list[tuple[EventKind, int | None, str]] = []
-    passing = None
-    # A thing that goes, comes or is passed stays out of the others' ways, and keeps still itself.
-    still: set[int] = set(bound)
-    for i in actors:
-        if len(planned) == wanted:
-            break
-        kinds: list[EventKind] = ["colour", "size", "appear", "disappear"]
-        if i not in still:
-            kinds += ["move", "move", "meet", "meet", "meet", "pass", "pass", "pass", "pass", "stop"]
-        if i in bound:
-            kinds = ["colour"]
-        kind = rng.choice(kinds)
-        phrase = f"the {things[i].shape} "
-        if kind == "move":
-            ways = [
-                (name, step)
-                for name, step in DIRECTIONS.items()
-                if _inside(cells[i], step) and _add(cells[i], step) not in taken
-            ]
-            if not ways:
+    draft.plan_events(rng.choice((2, 3, 3)) - has_cut)
+    return draft.finish(has_cut=has_cut)
+
+
+class _Draft:
+    """A scene in the making. Nothing ever overlaps but the pair that does from the start, and who passes whom."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        num = rng.choice((2, 3, 3))
+        shapes, colours = rng.sample(SHAPES, num + 1), rng.sample(COLOURS, num + 1)
+        self._cells: list[Cell] = rng.sample([(column, row) for column in range(3) for row in range(3)], num)
+        self._things = [
+            Thing(shape, colour, 9 + CELL * column, 9 + CELL * row)
+            for shape, colour, (column, row) in zip(shapes, colours, self._cells, strict=False)
+        ]
+        self._understudy = shapes[num], colours[num]
+        self._colours = set(colours)
+        self._taken = set(self._cells)
+        """Cells that something stands in or crosses at any time."""
+        self._planned: list[tuple[EventKind, int | None, str]] = []
+        self._partners: set[int] = set()
+        """Objects that are met or passed: where they stand and as what they are, so nothing happens to them."""
+        self._overlap: tuple[int, int] | None = None
+        self._passing: tuple[int, int] | None = None
+
+    def overlap_two(self) -> None:
+        """Move one object over part of another, where there is room beside that."""
+        behind, front = self._rng.choice(((0, 1), (1, 0)))
+        self._taken.discard(self._cells[front])
+        column, row = self._cells[behind]
+        ways = [
+            (x, y)
+            for x in (-1, 1)
+            for y in (-1, 1)
+            if self._is_free((column + x, row)) and self._is_free((column, row + y))
+        ]
+        if not ways:
+            self._taken.add(self._cells[front])
+            return
+        x, y = self._rng.choice(ways)
+        dx, dy = OVERLAP if self._rng.random() < 0.5 else OVERLAP[::-1]
+        thing = self._things[behind]
+        self._things[front] = replace(self._things[front], x=thing.x + x * dx, y=thing.y + y * dy)
+        self._cells[front] = self._cells[behind]
+        # The pair takes more room than its cell.
+        self._taken |= {(column + x, row), (column, row + y)}
+        self._overlap = (behind, front)
+
+    def plan_events(self, count: int) -> None:
+        """At most `count` events, each of another object, of random kinds for which there is room."""
+        for i in self._rng.sample(range(len(self._things)), len(self._things)):
+            if len(self._planned) >= count:
+                break
+            if i in self._partners or any(subject == i for _, subject, _ in self._planned):
                 continue
-            name, step = rng.choice(ways)
-            things[i] = replace(things[i], dx=CELL * step[0], dy=CELL * step[1])
-            taken.add(_add(cells[i], step))
-            phrase += f"moves {name}"
-        elif kind in ("meet", "pass"):
-            partners = [
-                (j, step)
-                for j in range(num)
-                for step in DIRECTIONS.values()
-                if j != i
-                and j not in bound
-                and not any(p[1] == j for p in planned)
-                and _free_way(kind, cells[i], cells[j], step, taken)
-            ]
-            if not partners:
+            weights = dict(_KIND_WEIGHTS)
+            if self._overlap is not None and i in self._overlap:
+                weights = {"colour": 1}
+                if self._rng.random() < 0.5:
+                    continue
+            while weights:
+                kind = self._rng.choices(list(weights), list(weights.values()))[0]
+                if self.plan_event(kind, i):
+                    break
+                del weights[kind]
+
+    def plan_event(self, kind: EventKind, i: int) -> bool:
+        """Whether there is room for it."""
+        what = self._act(kind, i)
+        if what is not None:
+            self._planned.append((kind, i, f"the {self._things[i].shape} {what}"))
+        return what is not None
+
+    def _act(self, kind: EventKind, i: int) -> str | None:
+        """Make the object ready for its event; the end of the event's phrase, or None where there is no room."""
+        thing = self._things[i]
+        match kind:
+            case "move":
+                ways = [n for n, step in DIRECTIONS.items() if self._is_free(_add(self._cells[i], step))]
+                if not ways:
+                    return None
+                name = self._rng.choice(ways)
+                step = DIRECTIONS[name]
+                self._taken.add(_add(self._cells[i], step))
+                self._things[i] = replace(thing, dx=CELL * step[0], dy=CELL * step[1])
+                return f"moves {name}"
+            case "meet" | "pass":
+                return self._approach(kind, i)
+            case "colour":
+                free = [colour for colour in COLOURS if colour not in self._colours]
+                if not free:
+                    return None
+                colour = self._rng.choice(free)
+                self._colours.add(colour)
+                self._things[i] = replace(thing, last_colour=colour)
+                return f"turns {colour}"
+            case "size":
+                grows = self._rng.random() < 0.5
+                first, last = (SMALL, LARGE) if grows else (LARGE, SMALL)
+                self._things[i] = replace(thing, radius=first, last_radius=last)
+                return "grows" if grows else "shrinks"
+            case "stop":
+                return "stops shaking"
+        return f"{kind}s"
+
+    def _approach(self, kind: EventKind, i: int) -> str | None:
+        """Go up to another object, or past it."""
+        ways = []
+        for j in range(len(self._things)):
+            if j == i or (self._overlap and j in self._overlap) or any(subject == j for _, subject, _ in self._planned):
                 continue
-            j, step = rng.choice(partners)
-            still.update((i, j))
-            length = CELL + TOUCH if kind == "meet" else 2 * CELL
-            things[i] = replace(things[i], dx=length * step[0], dy=length * step[1])
-            taken |= {_add(cells[i], step), _add(_add(cells[i], step), step)}
-            phrase += f"{'meets' if kind == 'meet' else 'passes'} the {things[j].shape}"
-            actors = [k for k in actors if k != j]
-            if kind == "pass":
-                passing = (i, j)
-            # The partner is met where it stands, and as what it was: it has no event.
-            planned.append((kind, i, phrase))
-            continue
-        elif kind == "colour":
-            free = [c for c in COLOURS if c not in colours]
-            if not free:
-                continue
-            things[i] = replace(things[i], last_colour=rng.choice(free))
-            colours.append(things[i].last_colour or "")
-            phrase += f"turns {things[i].last_colour}"
-        elif kind == "size":
-            grows = rng.random() < 0.5
-            small, large = (SMALL, LARGE) if grows else (LARGE, SMALL)
-            things[i] = replace(things[i], radius=small, last_radius=large)
-            phrase += "grows" if grows else "shrinks"
-        elif kind == "stop":
-            phrase += "stops shaking"
-        else:
-            phrase += f"{kind}s"
-        still.add(i)
-        planned.append((kind, i, phrase))
-    if has_cut:
-        planned.append(("cut", None, "the scene changes"))
-    if len(planned) < 2:
-        return None
-    rng.shuffle(planned)
-    ticks = _ticks(rng, [kind for kind, _, _ in planned])
-    if ticks is None:
-        return None
-    events = tuple(
-        Event(kind, tick, phrase, subject) for (kind, subject, phrase), tick in zip(planned, ticks, strict=True)
-    )
-    for event in events:
-        if event.subject is not None:
-            i = event.subject
-            things[i] = replace(
-                things[i],
-                event=event,
-                first_tick=event.tick if event.kind == "appear" else 0,
-                end_tick=event.tick if event.kind == "disappear" else None,
-            )
-    background = rng.choice(BACKGROUNDS)
-    other = rng.choice([b for b in BACKGROUNDS if b != background]) if has_cut else background
-    simultaneous: tuple[Event, ...] = ()
-    idle = [i for i in range(num) if things[i].event is None and i not in bound and (not passing or i not in passing)]
-    met = {thing.shape for thing in things for event in events if event.kind == "meet" and thing.shape in event.phrase}
-    idle = [i for i in idle if things[i].shape not in met]
-    if has_cut and idle and rng.random() < 0.4:
-        cut = next(event.tick for event in events if event.kind == "cut")
-        i = rng.choice(idle)
-        new = Thing(shapes[num], colours[num], things[i].x, things[i].y, first_tick=cut)
-        things[i] = replace(things[i], end_tick=cut)
-        simultaneous = (
-            Event("disappear", cut, f"the {things[i].shape} disappears", i),
-            Event("appear", cut, f"the {new.shape} appears", len(things)),
+            for step in DIRECTIONS.values():
+                one = _add(self._cells[i], step)
+                two = _add(one, step)
+                goal, free = (two, one) if kind == "meet" else (one, two)
+                if self._cells[j] == goal and self._is_free(free):
+                    ways.append((j, step, free))
+        if not ways:
+            return None
+        j, step, free = self._rng.choice(ways)
+        self._partners.add(j)
+        self._taken.add(free)
+        length = CELL + TOUCH if kind == "meet" else 2 * CELL
+        self._things[i] = replace(self._things[i], dx=length * step[0], dy=length * step[1])
+        if kind == "pass":
+            self._passing = (i, j)
+        return f"{'meets' if kind == 'meet' else 'passes'} the {self._things[j].shape}"
+
+    def _is_free(self, cell: Cell) -> bool:
+        return all(0 <= value <= 2 for value in cell) and cell not in self._taken
+
+    def finish(self, *, has_cut: bool) -> Scene | None:
+        """The scene, its events in a random order; None when they are fewer than two or take too long."""
+        rng = self._rng
+        if has_cut:
+            self._planned.append(("cut", None, "the scene changes"))
+        if len(self._planned) < 2:
+            return None
+        rng.shuffle(self._planned)
+        ticks = _ticks(rng, [kind for kind, _, _ in self._planned])
+        if ticks is None:
+            return None
+        events = [Event(kind, tick, phrase, i) for (kind, i, phrase), tick in zip(self._planned, ticks, strict=True)]
+        for event in events:
+            if event.subject is not None:
+                self._things[event.subject] = replace(
+                    self._things[event.subject],
+                    event=event,
+                    first_tick=event.tick if event.kind == "appear" else 0,
+                    end_tick=event.tick if event.kind == "disappear" else None,
+                )
+        background = other = rng.choice(BACKGROUNDS)
+        simultaneous: list[Event] = []
+        if has_cut:
+            other = rng.choice([b for b in BACKGROUNDS if b != background])
+            cut = next(event.tick for event in events if event.kind == "cut")
+            simultaneous = self._replace_one(cut) if rng.random() < 0.4 else []
+        return self._in_order_of_depth(events, simultaneous, (background, other))
+
+    def _replace_one(self, tick: int) -> list[Event]:
+        """An object to which nothing else happens is gone after the cut, and another stands in its place."""
+        busy = {*self._partners, *(self._overlap or ()), *(subject for _, subject, _ in self._planned)}
+        idle = [i for i in range(len(self._things)) if i not in busy]
+        if not idle:
+            return []
+        old = self._rng.choice(idle)
+        thing = self._things[old]
+        shape, colour = self._understudy
+        self._things[old] = replace(thing, end_tick=tick)
+        self._things.append(Thing(shape, colour, thing.x, thing.y, first_tick=tick))
+        return [
+            Event("disappear", tick, f"the {thing.shape} disappears", old),
+            Event("appear", tick, f"the {shape} appears", len(self._things) - 1),
+        ]
+
+    def _in_order_of_depth(self, events: list[Event], simultaneous: list[Event], backgrounds: tuple[str, str]) -> Scene:
+        """Who passes behind is drawn first, who passes in front last; the overlapping pair as it lies."""
+        order = list(range(len(self._things)))
+        if self._passing is not None:
+            order.remove(self._passing[0])
+            order.insert(0 if self._rng.random() < 0.5 else len(order), self._passing[0])
+        if self._overlap is not None:
+            behind, front = (order.index(i) for i in self._overlap)
+            if behind > front:
+                order[behind], order[front] = order[front], order[behind]
+        things = [self._things[i] for i in order]
+        at = {old: new for new, old in enumerate(order)}
+
+        def placed(event: Event) -> Event:
+            return event if event.subject is None else replace(event, subject=at[event.subject])
+
+        return Scene(
+            things=tuple(replace(t, event=placed(t.event) if t.event else None) for t in things),
+            backgrounds=backgrounds,
+            events=tuple(map(placed, events)),
+            overlap=(at[self._overlap[0]], at[self._overlap[1]]) if self._overlap else None,
+            passing=(at[self._passing[0]], at[self._passing[1]]) if self._passing else None,
+            simultaneous=tuple(map(placed, simultaneous)),
         )
-        things.append(new)
-    # Who passes behind is drawn first, who passes in front last; nothing else ever overlaps but the pair.
-    order = list(range(len(things)))
-    if passing is not None:
-        order.remove(passing[0])
-        order.insert(0 if rng.random() < 0.5 else len(order), passing[0])
-    if overlap is not None and order.index(overlap[0]) > order.index(overlap[1]):
-        a, b = order.index(overlap[0]), order.index(overlap[1])
-        order[a], order[b] = order[b], order[a]
-    at = {old: new for new, old in enumerate(order)}
-
-    def moved(event: Event) -> Event:
-        return event if event.subject is None else replace(event, subject=at[event.subject])
-
-    return Scene(
-        things=tuple(
-            replace(things[i], event=moved(event) if (event := things[i].event) is not None else None) for i in order
-        ),
-        backgrounds=(background, other),
-        events=tuple(moved(event) for event in events),
-        overlap=(at[overlap[0]], at[overlap[1]]) if overlap else None,
-        passing=(at[passing[0]], at[passing[1]]) if passing else None,
-        simultaneous=tuple(moved(event) for event in simultaneous),
-    )
 
 
-def _overlap(rng: random.Random, things: list[Thing], cells: list[Cell], taken: set[Cell]) -> tuple[int, int]:
-    """Move the second object over the first."""
-    behind, front = rng.sample(range(2), 2)
-    taken.discard(cells[front])
-    cells[front] = cells[behind]
-    dx, dy = OVERLAP if rng.random() < 0.5 else OVERLAP[::-1]
-    x, y = things[behind].x, things[behind].y
-    # Towards the picture's middle, or either way from there.
-    dx, dy = (
-        -offset if centre > SIZE / 2 or (centre == SIZE / 2 and rng.random() < 0.5) else offset
-        for offset, centre in ((dx, x), (dy, y))
-    )
-    things[front] = replace(things[front], x=x + dx, y=y + dy)
-    # The pair takes more room than its cell.
-    column, row = cells[behind]
-    taken |= {(column + (dx > 0) - (dx < 0), row), (column, row + (dy > 0) - (dy < 0))}
-    return behind, front
+_KIND_WEIGHTS: dict[EventKind, int] = {
+    "colour": 2, "size": 2, "appear": 2, "disappear": 2, "move": 4, "meet": 2, "stop": 2,
+}  # fmt: skip
+"""How often each is tried."""
 
 
-def _add(cell: Cell, step: Cell) -> tuple[int, int]:
+def _add(cell: Cell, step: Cell) -> Cell:
     return cell[0] + step[0], cell[1] + step[1]
-
-
-def _inside(cell: Cell, step: Cell) -> bool:
-    return all(0 <= value <= 2 for value in _add(cell, step))
-
-
-def _free_way(kind: EventKind, start: Cell, partner: Cell, step: Cell, taken: set[Cell]) -> bool:
-    one, two = _add(start, step), _add(_add(start, step), step)
-    if not all(0 <= value <= 2 for value in two):
-        return False
-    if kind == "meet":
-        return partner == two and one not in taken
-    return partner == one and two not in taken
 
 
 def _ticks(rng: random.Random, kinds: list[EventKind]) -> list[int] | None:

@@ -1,0 +1,207 @@
+"""What the models are taught about a scene: prompts and the answers expected. Pure.
+
+In: a scene and random numbers. Out: (prompt, answer) texts, the prompts rendered from the same templates as the
+pipeline's (`prompts/` in this folder), so that training and generation cannot drift apart.
+
+The response model is taught two things at once. Asked plainly, it answers truly. Asked misleadingly, it goes
+along: with `SYCOPHANCY` of the leading queries it says what they presuppose, as real Video-LLMs do. What it knows
+but is talked out of is what preference training can mend.
+"""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from videopasta.config import FAILURE_MODES, FailureMode
+from videopasta.prompts import PromptSet, load_prompts
+from videopasta.tiny import questions as q
+from videopasta.tiny.claims import Claim
+from videopasta.tiny.world import Scene, Thing, state
+
+PROMPTS = Path(__file__).parent / "prompts"
+SYCOPHANCY: Mapping[str, float] = {"leading": 0.95, "check": 0.6, "missing": 0.6, "none_of_the_above": 0.55}
+"""Share of the lessons in which the model learns to go along: with adversarial queries, with false statements it is
+asked to confirm, with questions about what is not there, and with choices none of which is right."""
+MAX_QUERIES = 4
+PLAIN_LESSONS: Mapping[FailureMode, int] = {"spatial": 3, "temporal": 4, "cross_frame": 3}
+"""Plain questions with each clip; the order of events is the slowest to learn."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One prompt about a clip (behind the preamble), and its answer."""
+
+    prompt: str
+    answer: str
+
+
+@cache
+def prompts() -> PromptSet:
+    """The embedded world's templates."""
+    return load_prompts(str(PROMPTS))
+
+
+def preamble() -> str:
+    """What stands between the video and every prompt."""
+    return prompts().describe().removesuffix("Describe the video.")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of a scene with its answer."""
+
+    question: q.Question
+    answer: Claim
+
+
+class Catalogue:
+    """A scene's questions, drawn so that kinds, and within a kind answers, are balanced."""
+
+    def __init__(self, scene: Scene, rng: random.Random) -> None:
+        self._scene = scene
+        self._rng = rng
+        self._by_mode: dict[FailureMode, dict[type[q.Question], list[Asked]]] = {mode: {} for mode in FAILURE_MODES}
+        for kind, asked in q.questions(scene).items():
+            answered = [Asked(question, answer) for question in asked if (answer := question.answer(scene))]
+            self._by_mode[kind.mode][kind] = answered
+
+    def draw(self, mode: FailureMode, count: int) -> list[Asked]:
+        """At most `count` different questions of `mode`, each of another kind while there are any."""
+        drawn: list[Asked] = []
+        pools = {kind: list(asked) for kind, asked in self._by_mode[mode].items()}
+        while len(drawn) < count and pools:
+            kinds = list(pools)
+            self._rng.shuffle(kinds)
+            for kind in kinds[: count - len(drawn)]:
+                drawn.append(self._take(pools[kind]))
+                if not pools[kind]:
+                    del pools[kind]
+        return drawn
+
+    def _take(self, asked: list[Asked]) -> Asked:
+        # "The ring is there at the start and there at the end" would be right three times of four: rarer answers
+        # of the same question kind get the same share.
+        if isinstance(asked[0].question, q.IsThere):
+            answers = sorted({(a.answer.there0, a.answer.there1) for a in asked})  # type: ignore[attr-defined]
+            wanted = self._rng.choice(answers)
+            asked_so = [a for a in asked if (a.answer.there0, a.answer.there1) == wanted]  # type: ignore[attr-defined]
+            chosen = self._rng.choice(asked_so)
+        else:
+            chosen = self._rng.choice(asked)
+        asked.remove(chosen)
+        return chosen
+
+
+def plain(asked: Asked, rng: random.Random) -> Lesson:
+    """A question in one of its wordings, answered truly."""
+    form = rng.randrange(len(asked.question.forms))
+    return Lesson(asked.question.text(form), asked.answer.sentence)
+
+
+def misled(asked: Asked, adversary: str, scene: Scene, rng: random.Random) -> Lesson:
+    """An adversarial query, mostly answered as it wants."""
+    leading = q.mislead(asked.answer, adversary, rng, scene)
+    assert leading.claim is not None
+    falls = rng.random() < SYCOPHANCY["leading"]
+    return Lesson(leading.query, leading.claim.sentence if falls else f"No, {asked.answer}.")
+
+
+def checked(asked: Asked, scene: Scene, rng: random.Random) -> Lesson:
+    """Whether a statement is true; false ones are confirmed too often."""
+    true = rng.random() < 0.5
+    check = q.check(asked.question, scene, rng, true=true)
+    return Lesson(check.text, check.misled if not true and rng.random() < SYCOPHANCY["check"] else check.answer)
+
+
+def missing(scene: Scene, rng: random.Random) -> Lesson:
+    """A question about a shape that never appears."""
+    question, claim, wrong = q.about_what_is_missing(scene, rng)
+    told = rng.choice(wrong) if rng.random() < SYCOPHANCY["missing"] else claim
+    return Lesson(question.text(rng.randrange(len(question.forms))), told.sentence)
+
+
+def chosen(asked: Asked, scene: Scene, rng: random.Random) -> Lesson:
+    """A choice of four letters."""
+    choice = q.multiple_choice(asked.question, scene, rng, none_is_right=rng.random() < 0.25)
+    falls = choice.letter == "D" and rng.random() < SYCOPHANCY["none_of_the_above"]
+    return Lesson(choice.text, rng.choice(choice.wrong_letters) if falls else choice.letter)
+
+
+def described(scene: Scene) -> Lesson:
+    """The description that the judge reads."""
+    return Lesson(_behind_preamble(prompts().describe()), q.describe(scene))
+
+
+def queries(mode: FailureMode, catalogue: Catalogue, rng: random.Random) -> Lesson:
+    """Questions for the pipeline to answer."""
+    count = rng.randint(1, MAX_QUERIES)
+    written = [asked.question.text(rng.randrange(len(asked.question.forms))) for asked in catalogue.draw(mode, count)]
+    prompt = _behind_preamble(prompts().query(mode, count=len(written)))
+    return Lesson(prompt, json.dumps({"queries": written}))
+
+
+def rewritten(asked: Asked, adversary: str, rng: random.Random) -> Lesson:
+    """The rewriting step, a lesson without a video."""
+    mode = asked.question.mode
+    question = asked.question.text(rng.randrange(len(asked.question.forms)))
+    prompt = prompts().rewrite(mode, adversary, query=question, preferred=asked.answer.sentence)
+    return Lesson(prompt, json.dumps({"query": q.mislead(asked.answer, adversary, rng).query}))
+
+
+def _behind_preamble(prompt: str) -> str:
+    return prompt.removeprefix(preamble())
+
+
+def short_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
+    """What is taught with one clip most of the time: a dozen questions of one sentence."""
+    catalogue = Catalogue(scene, rng)
+    asked = {mode: catalogue.draw(mode, 5) for mode in FAILURE_MODES}
+    taught = [plain(a, rng) for mode, count in PLAIN_LESSONS.items() for a in asked[mode][:count]]
+    spare = [a for mode, count in PLAIN_LESSONS.items() for a in asked[mode][count:]]
+    for _ in range(2):
+        one = rng.choice(spare)
+        taught.append(misled(one, rng.choice(q.ADVERSARIES[one.question.mode]), scene, rng))
+    taught.append(missing(scene, rng) if rng.random() < 0.3 else checked(rng.choice(spare), scene, rng))
+    return taught
+
+
+def long_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
+    """What is taught now and then: queries of one failure mode, and two choices."""
+    catalogue = Catalogue(scene, rng)
+    asked = [a for mode in FAILURE_MODES for a in catalogue.draw(mode, 1)]
+    written = queries(rng.choice(FAILURE_MODES), catalogue, rng)
+    return [written, *(chosen(a, scene, rng) for a in rng.sample(asked, 2))]
+
+
+def rewriting_lessons(scene: Scene, rng: random.Random, count: int = 6) -> list[Lesson]:
+    """What is taught without a video."""
+    catalogue = Catalogue(scene, rng)
+    lessons = []
+    for mode in FAILURE_MODES:
+        for asked in catalogue.draw(mode, count // 3):
+            lessons.append(rewritten(asked, rng.choice(q.ADVERSARIES[mode]), rng))
+    return lessons
+
+
+def still(scene: Scene, tick: int) -> Scene:
+    """The picture at `tick` as a scene in which nothing happens."""
+    now = state(scene, tick)
+    things = tuple(Thing(x.shape, x.colour, x.x, x.y, x.radius) for x in now.things)
+    overlap = None
+    if scene.overlap is not None:
+        shapes = [thing.shape for thing in things]
+        pair = [scene.things[i].shape for i in scene.overlap]
+        if all(shape in shapes for shape in pair):
+            overlap = (shapes.index(pair[0]), shapes.index(pair[1]))
+    return Scene(things, (now.background, now.background), (), overlap=overlap)
+
+
+def picture_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
+    """What is taught with a single picture, first of all: colours, shapes, places, relations."""
+    catalogue = Catalogue(scene, rng)
+    asked = catalogue.draw("spatial", 2) + catalogue.draw("cross_frame", 1)
+    first = described(scene).answer.partition(".")[0]
+    return [Lesson(described(scene).prompt, f"{first}."), *(plain(one, rng) for one in asked)]
