@@ -1,6 +1,7 @@
 """The command line. Each command parses, builds, runs, and says what happened; the work is elsewhere."""
 
 import contextlib
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from videopasta.errors import UserError
+from videopasta.tiny.cli import app as tiny_app
 
 app = typer.Typer(
     help="Preference pairs from videos, and a better Video-LLM from the pairs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(tiny_app, name="tiny")
 console = Console()
 _INTERRUPTED = 130  # what typer makes of Ctrl-C: it lets no KeyboardInterrupt through
 
@@ -93,6 +96,44 @@ def inspect(
             table.add_row(name, str(row[name]))
         table.add_row("verdict", str((row["verdict"] or {}).get("reason")))
         console.print(table)
+
+
+@app.command()
+def audit(
+    folder: Annotated[str, typer.Argument(help="The --out of a generate run on clips of the embedded world")],
+    truth: Annotated[Path, typer.Option(help="Folder of the clips, or its truth.jsonl")],
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the result here as well")] = None,
+) -> None:
+    """Hold the pairs against the truth: how many are right, and how well the judge knew."""
+    from videopasta.pairs import PairStore
+    from videopasta.tiny import audit as audits
+    from videopasta.tiny.truth import read_truth
+
+    store = PairStore(folder)
+    if store.read_run() is None:
+        raise UserError(f"{folder}: no run.json, so nothing that `videopasta generate --out` made; check the path")
+    result = audits.audit(store.read("candidates", audits.COLUMNS).to_pylist(), read_truth(truth))
+    if not result.num_clips:
+        raise UserError(f"{folder}: none of its videos is in {truth}; give the folder of the clips it was made from")
+    console.print(*audits.tables(result))
+    if json_ is not None:
+        json_.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for videos/ and pairs/")] = Path(".demo"),
+    clips: Annotated[int, typer.Option(help="How many clips to render")] = 60,
+) -> None:
+    """The whole road on two cores without a download: clips of the embedded world, pairs, and their truth."""
+    from videopasta.tiny import cli as tiny
+    from videopasta.tiny.names import DEMO_CONFIG
+
+    videos, pairs = out / "videos", str(out / "pairs")
+    tiny.clips(videos, num=clips)
+    generate(videos=str(videos), out=pairs, config=DEMO_CONFIG)
+    inspect(pairs)
+    audit(pairs, truth=videos)
 
 
 @app.command()

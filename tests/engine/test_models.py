@@ -11,7 +11,7 @@ from videopasta.errors import UserError
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("tiny:nonsense", "there are random-vl, random-judge"),
+        ("tiny:nonsense", "there are vl, judge, random-vl, random-judge"),
         ("/nowhere/at/all", "no config.json"),
         ("nobody/no-such-model-for-videopasta", "not in the cache, and the hub cannot be reached|the hub has none"),
         ("not a name", "the hub has none|cannot be reached"),

@@ -176,7 +176,8 @@ class GenerateConfig(Frozen):
     plans: PlansConfig = PlansConfig()
     """Which frames each role sees."""
     prompts: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
-    """Folder whose files replace the shipped templates of the same name (videopasta/prompts/templates)."""
+    """Folder whose files replace the shipped templates of the same name (videopasta/prompts/templates);
+    `tiny:prompts` for the embedded world's models."""
     queries: QueriesConfig = QueriesConfig()
     """Query generation."""
     responses: ResponsesConfig = ResponsesConfig()

@@ -18,7 +18,7 @@ def check_model(model: str, revision: str | None) -> None:
         UserError: no such model, folder or revision, no access, or neither hub nor cache have it.
     """
     if model.startswith(TINY_PREFIX):
-        from videopasta.tiny.random_models import check_name
+        from videopasta.tiny.names import check_name
 
         check_name(model.removeprefix(TINY_PREFIX))
     elif _is_folder(model):
@@ -54,15 +54,15 @@ def _check_on_hub(model: str, revision: str | None) -> None:
 
 
 def local_path(model: str) -> str:
-    """The folder or hub id to load `model` from; `tiny:NAME` is made on first use.
+    """The folder or hub id to load `model` from; `tiny:NAME` comes with the package or is made on first use.
 
     Raises:
         UserError: no such tiny model, or a path that does not exist.
     """
     if model.startswith(TINY_PREFIX):
-        from videopasta.tiny.random_models import ensure_model
+        from videopasta.tiny.names import folder_of
 
-        return str(ensure_model(model.removeprefix(TINY_PREFIX)))
+        return str(folder_of(model.removeprefix(TINY_PREFIX)))
     if _is_folder(model):
         path = Path(model).expanduser()
         if not (path / "config.json").is_file():

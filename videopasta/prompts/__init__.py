@@ -124,12 +124,17 @@ def _compile(source: str) -> jinja2.Template:
 def load_prompts(folder: str | None = None) -> PromptSet:
     """Read the shipped templates, those in `folder` instead where it has a file of the same name.
 
+    `tiny:prompts` is the folder of those that the embedded world's models were taught.
+
     Raises:
         UserError: the folder or a file in it has a mistake; says which, and what is allowed.
     """
     files = {path.name: path for path in sorted(SHIPPED.iterdir())}
     if folder is not None:
-        files |= _overrides(Path(folder).expanduser(), set(files))
+        from videopasta.tiny.names import PREFIX, PROMPTS
+
+        own = PROMPTS if folder == f"{PREFIX}prompts" else Path(folder).expanduser()
+        files |= _overrides(own, set(files))
     modes: dict[FailureMode, ModePrompts] = {}
     sources: dict[str, str] = {}
     hashes: dict[str, str] = {}

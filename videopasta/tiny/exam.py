@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from rich.table import Table
 
 from videopasta.config import FAILURE_MODES
 from videopasta.tiny import lessons, models
@@ -23,7 +24,7 @@ from videopasta.tiny.audit import answers
 from videopasta.tiny.claims import Claim, read_claim
 from videopasta.tiny.lessons import Asked, Catalogue, Lesson
 from videopasta.tiny.packing import Packer
-from videopasta.tiny.training import Sample, features_of, packed
+from videopasta.tiny.samples import Sample, features_of, packed
 from videopasta.tiny.world import NUM_TICKS, Scene, Split, scenes
 
 DENSE = tuple(range(NUM_TICKS))
@@ -69,6 +70,17 @@ def examine(model: Any, packer: Packer, *, split: Split, seed: int, num_clips: i
         name: Score(len(rows), *(sum(column) / len(rows) for column in zip(*rows, strict=True)))
         for name, rows in sorted(found.items())
     }
+
+
+def table(scores: dict[str, Score]) -> Table:
+    """Scores for people, in percent."""
+    shown = Table("kind of question")
+    for name in ("questions", "plain", "by guessing", "misled", "sparse"):
+        shown.add_column(name, justify="right")
+    for name, score in scores.items():
+        values = (score.plain, score.prior, score.misled, score.sparse)
+        shown.add_row(name, str(score.count), *(f"{100 * value:.1f}" for value in values))
+    return shown
 
 
 def answer(

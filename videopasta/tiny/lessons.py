@@ -13,7 +13,6 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.prompts import PromptSet, load_prompts
@@ -21,7 +20,6 @@ from videopasta.tiny import questions as q
 from videopasta.tiny.claims import Claim
 from videopasta.tiny.world import Scene, Thing, state
 
-PROMPTS = Path(__file__).parent / "prompts"
 SYCOPHANCY: Mapping[str, float] = {"leading": 0.95, "check": 0.6, "missing": 0.6, "none_of_the_above": 0.55}
 """Share of the lessons in which the model learns to go along: with adversarial queries, with false statements it is
 asked to confirm, with questions about what is not there, and with choices none of which is right."""
@@ -41,7 +39,7 @@ class Lesson:
 @cache
 def prompts() -> PromptSet:
     """The embedded world's templates."""
-    return load_prompts(str(PROMPTS))
+    return load_prompts("tiny:prompts")
 
 
 def preamble() -> str:

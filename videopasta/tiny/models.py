@@ -1,6 +1,6 @@
 """The two small models: real architectures, small numbers, a tokenizer of the world's own words.
 
-`vl`: Qwen2_5_VLForConditionalGeneration, sees clips of 56x56 pixels as 2x2 tokens per pair of frames.
+`vl`: Qwen2_5_VLForConditionalGeneration, sees clips of 84x84 pixels as 3x3 tokens per pair of frames.
 `judge`: Qwen2ForCausalLM, reads.
 """
 
@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from videopasta.errors import UserError
 from videopasta.tiny import lessons
 from videopasta.tiny.packing import Batch, Packer
 from videopasta.tiny.random_models import CHAT_TEMPLATE, SPECIAL_TOKENS
 from videopasta.tiny.world import scenes
 
 VOCABULARY = 768
-GRID = 2
+GRID = 3
 """Merged patches a side."""
 PATCH, MERGE = 14, 2
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -131,6 +132,32 @@ def make_vl(
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(config)
     _initialise(model, {"visual": vision_depth, "language_model": layers}, seed)
+    return model
+
+
+def make_judge(tokenizer: Any, *, hidden: int = 128, layers: int = 6, seed: int = 0) -> Any:
+    """A fresh Qwen2; heads have 32 numbers."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        architectures=["Qwen2ForCausalLM"],
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+        num_key_value_heads=hidden // 32,
+        max_position_embeddings=4096,
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(seed)
+    model = Qwen2ForCausalLM(config)
+    _initialise(model, {"": layers}, seed)
     return model
 
 
@@ -313,3 +340,18 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
             video_processor=Qwen2VLVideoProcessor(**sizes),
             chat_template=CHAT_TEMPLATE,
         ).save_pretrained(folder)
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """A checkpoint of `save` in float32, and its tokenizer.
+
+    Raises:
+        UserError: there is none in `folder`.
+    """
+    from transformers import AutoConfig, AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2ForCausalLM
+
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no config.json; give the folder of a checkpoint")
+    is_vl = AutoConfig.from_pretrained(folder).model_type == "qwen2_5_vl"
+    kind = Qwen2_5_VLForConditionalGeneration if is_vl else Qwen2ForCausalLM
+    return kind.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from videopasta.errors import UserError
-
 CACHE = Path("~/.cache/videopasta/models").expanduser()
 # Part of the folder's name: raise it when what is made changes.
 VERSION = 1
@@ -43,29 +41,14 @@ CHAT_TEMPLATE = (
 )
 
 
-def check_name(name: str) -> None:
-    """Raises UserError when there is no model of that name."""
-    if name not in _makers():
-        raise UserError(f"model 'tiny:{name}': there is none of that name; there are {', '.join(_makers())}")
-
-
-def _makers() -> dict[str, Callable[[Path], None]]:
-    return {"random-vl": make_vl, "random-judge": _make_judge}
-
-
 def ensure_model(name: str) -> Path:
-    """The folder of the model `name`, made if it is not there yet. Safe when several processes ask at once.
-
-    Raises:
-        UserError: there is no model of that name.
-    """
-    check_name(name)
+    """The folder of a model of `MAKERS`, made if it is not there yet. Several processes may ask at once."""
     folder = CACHE / f"{name}-v{VERSION}"
     if not folder.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
             made = Path(temporary) / "model"
-            _makers()[name](made)
+            MAKERS[name](made)
             try:
                 made.rename(folder)
             except OSError:
@@ -221,3 +204,6 @@ def _make_judge(folder: Path) -> None:
     _randomise(model)
     _save(model, tokenizer, folder)
     tokenizer.save_pretrained(folder)
+
+
+MAKERS: dict[str, Callable[[Path], None]] = {"random-vl": make_vl, "random-judge": _make_judge}

@@ -1,7 +1,7 @@
 """From scenes to pixels: frames for training, and real H.264 files for the pipeline.
 
 Every picture is drawn from the scene's state with edges smoothed by supersampling, at any size. The files are
-four times larger than what the models see, at 16 frames a second, so that a 32-frame uniform plan meets whole
+three times larger than what the models see, at 16 frames a second, so that a 32-frame uniform plan meets whole
 ticks and downscaling is part of the road.
 """
 
@@ -21,13 +21,15 @@ RGB = {
 FPS = 16
 NUM_FRAMES = round((NUM_TICKS - 1) * TICK_S * FPS) + 1
 """125: from the first tick to the last, both included."""
-FILE_SIZE = 224
+MODEL_SIZE = 84
+"""Pixels a side as the models see it: each cell is one token of 28x28."""
+FILE_SIZE = 3 * MODEL_SIZE
 
 
 SUPERSAMPLING = 4
 
 
-def draw(picture: State, size: int = int(SIZE)) -> np.ndarray:
+def draw(picture: State, size: int = MODEL_SIZE) -> np.ndarray:
     """uint8 (size, size, 3), RGB."""
     image = np.array(RGB[picture.background], np.float32) + _shade(size)
     for thing in picture.things:
@@ -41,7 +43,7 @@ def _shade(size: int) -> np.ndarray:
     """A soft gradient, float32 (size, size, 3)."""
     line = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     zeros = np.zeros((size, size), np.float32)
-    return np.stack([zeros + 24 * line, zeros, zeros + 24 * line[:, None]], axis=-1)
+    return np.stack([zeros + 36 * line, zeros, zeros + 36 * line[:, None]], axis=-1)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -68,7 +70,7 @@ def _inside(shape: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
 class Painter:
     """Draws states, each different one once."""
 
-    def __init__(self, size: int = int(SIZE)) -> None:
+    def __init__(self, size: int = MODEL_SIZE) -> None:
         self._size = size
         self._drawn: dict[State, int] = {}
         self._images: list[np.ndarray] = []
@@ -85,7 +87,7 @@ class Painter:
         return np.stack(self._images)
 
 
-def frames(scene: Scene, ticks: Sequence[float] = range(NUM_TICKS), size: int = int(SIZE)) -> np.ndarray:
+def frames(scene: Scene, ticks: Sequence[float] = range(NUM_TICKS), size: int = MODEL_SIZE) -> np.ndarray:
     """uint8 (T, size, size, 3), RGB, at `ticks`."""
     painter = Painter(size)
     indices = [painter.index(state(scene, tick)) for tick in ticks]

@@ -8,119 +8,37 @@ Muon for the matrices, AdamW for the rest. Equal seeds, thread counts and machin
 """
 
 import json
+import math
 import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 
-from videopasta.config import FAILURE_MODES
-from videopasta.tiny import lessons, models, render
-from videopasta.tiny.lessons import Catalogue, Lesson
+from videopasta.errors import UserError
+from videopasta.tiny import models
 from videopasta.tiny.packing import IGNORED, Batch, Packer
-from videopasta.tiny.world import NUM_TICKS, TICK_S, Scene, scenes, state
+from videopasta.tiny.samples import (
+    NOISE,
+    ExamSample,
+    Sample,
+    clip_sample,
+    exam_samples,
+    features_of,
+    judge_exam,
+    packed,
+    picture_sample,
+    reading_sample,
+    score,
+)
+from videopasta.tiny.world import Scene, scenes
 
-NOISE = 4.0
-"""Standard deviation of the noise on each pixel, of 255: codecs and scaling leave about as much."""
-
-
-CLIP_STEPS = {"questions": 45, "descriptions": 33, "long": 9, "rewriting": 6, "pictures": 7}
-"""Steps of the second phase in percent. A description says a clip's every fact in one answer: no lesson teaches more
-per token."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Steps and rates of a training."""
-
-    picture_steps: int = 900
-    clip_steps: int = 5000
-    picture_batch: int = 32
-    clip_batch: int = 8
-    picture_lr: float = 2e-3
-    clip_lr: float = 1.5e-3
-    """Of the matrices; half of it for the rest."""
-    warmup_steps: int = 50
-    anneal: float = 0.35
-    """Share of the steps, the last ones, over which the rate falls to a thirtieth."""
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What one step is trained on."""
-
-    scenes: Sequence[Scene]
-    ticks: Sequence[Sequence[int]]
-    """Of each clip's frames; empty: no video."""
-    lessons: Sequence[Sequence[Lesson]]
-
-
-def picture_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
-    """Single pictures at random moments."""
-    chosen = [next(stream) for _ in range(count)]
-    ticks = [2 * rng.randrange(NUM_TICKS // 2) for _ in chosen]
-    stills = [lessons.still(scene, tick) for scene, tick in zip(chosen, ticks, strict=True)]
-    taught = [lessons.picture_lessons(scene, rng) for scene in stills]
-    return Sample(stills, [(0, 1)] * count, taught)
-
-
-def clip_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
-    """One of the kinds of `CLIP_STEPS`; `count` clips where each has a dozen lessons, more where it has fewer."""
-    kind = rng.choices(list(CLIP_STEPS), list(CLIP_STEPS.values()))[0]
-    if kind == "pictures":
-        return picture_sample(stream, rng, 4 * count)
-    chosen = list(islice(stream, 3 * count if kind == "descriptions" else count))
-    taught = {
-        "questions": lambda scene: lessons.short_lessons(scene, rng),
-        "descriptions": lambda scene: [lessons.described(scene)],
-        "long": lambda scene: lessons.long_lessons(scene, rng),
-        "rewriting": lambda scene: lessons.rewriting_lessons(scene, rng),
-    }[kind]
-    ticks = [] if kind == "rewriting" else [range(NUM_TICKS)] * len(chosen)
-    return Sample(chosen, ticks, [taught(scene) for scene in chosen])
-
-
-def pictures(sample: Sample, noise: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each different pair of frames once.
-
-    Returns:
-        patches (U, P, C) of the pairs, and (B, S) which pair each time step of each clip shows.
-    """
-    painter = render.Painter()
-    shown = np.array(
-        [
-            [painter.index(state(scene, tick)) for tick in ticks]
-            for scene, ticks in zip(sample.scenes, sample.ticks, strict=True)
-        ]
-    )
-    pairs, where = np.unique(shown.reshape(-1, 2), axis=0, return_inverse=True)
-    images = torch.from_numpy(painter.images()[pairs]).float()
-    if noise:
-        images = images + noise * torch.randn(images.shape, generator=generator)
-    return models.patches(images.clamp(0, 255)), torch.from_numpy(where.reshape(len(shown), -1))
-
-
-def packed(packer: Packer, sample: Sample) -> Batch:
-    """The lessons of a sample as tokens."""
-    num_steps = len(sample.ticks[0]) // 2 if sample.ticks else 0
-    seconds_per_step = TICK_S * (sample.ticks[0][-1] - sample.ticks[0][0]) / (2 * num_steps - 1) * 2 if num_steps else 0
-    return packer.pack(sample.lessons, num_steps=num_steps, seconds_per_step=seconds_per_step)
-
-
-def features_of(model: Any, sample: Sample, noise: float, generator: torch.Generator) -> torch.Tensor | None:
-    """(B, video tokens, D) of a sample's clips; None without a video."""
-    if not sample.ticks:
-        return None
-    pixels, where = pictures(sample, noise, generator)
-    features: torch.Tensor = models.see(model.model.visual, pixels)[where].flatten(1, 2)
-    return features
+WARMUP_STEPS = 50
 
 
 def loss_of(model: Any, batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
@@ -183,6 +101,15 @@ class Optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
+    def state(self) -> list[dict[str, Any]]:
+        """What `load` takes up again."""
+        return [optimizer.state_dict() for optimizer in self.optimizers]
+
+    def load(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from a `state`."""
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
+
 
 def make_optimizers(model: torch.nn.Module, rate: float) -> Optimizers:
     """Muon for matrices but embeddings; AdamW at half the rate for the rest."""
@@ -193,105 +120,137 @@ def make_optimizers(model: torch.nn.Module, rate: float) -> Optimizers:
     return Optimizers((muon, adamw), (rate, rate / 2))
 
 
-def rate_at(step: int, num_steps: int, *, warmup_steps: int, anneal: float) -> float:
+def rate_at(step: int, num_steps: int, anneal: float) -> float:
     """The share of the full rate: up over the warm-up, down to a thirtieth over the last `anneal` of the steps."""
     done = step / num_steps
     falling = 1.0 if done <= 1 - anneal else max(1 / 30, (1 - done) / anneal)
-    return min(1.0, (step + 1) / warmup_steps) * falling
+    return min(1.0, (step + 1) / WARMUP_STEPS) * falling
 
 
-def train_vl(folder: Path, schedule: Schedule, *, report_every: int = 500, num_threads: int = 2) -> None:
-    """Train the response model from nothing into `folder`; continues from its last state if there is one."""
-    torch.set_num_threads(num_threads)
+Draw = Callable[[Iterator[Scene], random.Random], Sample]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training, with one kind of samples and one course of the rate."""
+
+    name: str
+    num_steps: int
+    rate: float
+    """Of the matrices; half of it for the rest."""
+    anneal: float
+    """Share of the steps, the last ones, over which the rate falls to a thirtieth."""
+    draw: Draw
+    exam: Sequence[ExamSample]
+    """What is looked at on the way."""
+
+
+def vl_phases(scale: float = 1.0) -> list[Phase]:
+    """The response model's training; `scale` shortens or lengthens it."""
+    return [
+        Phase(
+            "pictures",
+            round(900 * scale),
+            2e-3,
+            0.0,
+            lambda s, r: picture_sample(s, r, 32),
+            exam_samples(96, still=True),
+        ),
+        Phase("clips", round(5000 * scale), 1.5e-3, 0.35, lambda s, r: clip_sample(s, r, 8), exam_samples(96)),
+    ]
+
+
+def judge_phases(scale: float = 1.0) -> list[Phase]:
+    """The judge's training: reading first, then verdicts."""
+
+    def draw(verdicts: float) -> Draw:
+        return lambda stream, rng: reading_sample(stream, rng, 24, verdicts=verdicts)
+
+    exam = judge_exam(384)
+    return [
+        Phase("reading", round(1200 * scale), rate=2e-3, anneal=0.0, draw=draw(0.0), exam=exam),
+        Phase("verdicts", round(3000 * scale), rate=1.5e-3, anneal=0.35, draw=draw(0.75), exam=exam),
+    ]
+
+
+class _Counted:
+    """A stream that can be wound forward to where it was."""
+
+    def __init__(self, stream: Iterator[Scene], drawn: int = 0) -> None:
+        self._stream = islice(stream, drawn, None)
+        self.drawn = drawn
+
+    def __iter__(self) -> Iterator[Scene]:
+        return self
+
+    def __next__(self) -> Scene:
+        self.drawn += 1
+        return next(self._stream)
+
+
+def train(
+    model: Any, tokenizer: Any, phases: Sequence[Phase], folder: Path, *, seed: int = 0, report_every: int = 500
+) -> None:
+    """Train `model` through `phases`; at each report a line of scores in log.jsonl and a state to go on from.
+
+    Raises:
+        UserError: the state in `folder` is of another training.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(folder / "tokenizer")
     packer = Packer(tokenizer, models.GRID)
-    model = models.make_vl(tokenizer, seed=schedule.seed)
+    identity = {"seed": seed, "phases": [(phase.name, phase.num_steps, phase.rate, phase.anneal) for phase in phases]}
+    state_file, state = folder / "state.pt", None
+    if state_file.is_file():
+        state = torch.load(state_file, weights_only=False)
+        if state["identity"] != identity:
+            raise UserError(f"{state_file} is of another training ({state['identity']}); give another folder")
+        model.load_state_dict(state["model"])
+    generator = torch.Generator().manual_seed(seed)
+    rng = random.Random(seed)
+    before = state["seconds"] if state else 0.0
+    started = time.monotonic()
     model.train()
-    (folder / "schedule.json").write_text(json.dumps(asdict(schedule)))
-    exam, picture_exam = exam_samples(96, seed=1), exam_samples(96, seed=1, still=True)
-    started, state_file = time.time(), folder / "state.pt"
-    generator = torch.Generator().manual_seed(schedule.seed)
-    rng = random.Random(schedule.seed)
-    phases = (
-        ("pictures", schedule.picture_steps, schedule.picture_batch, schedule.picture_lr, picture_sample),
-        ("clips", schedule.clip_steps, schedule.clip_batch, schedule.clip_lr, clip_sample),
-    )
-    for number, (name, num_steps, count, rate, draw) in enumerate(phases):
-        stream = scenes("train", seed=1000 * schedule.seed + number)
-        optimizers = make_optimizers(model, rate)
-        smooth = 0.0
-        for step in range(num_steps):
-            sample = draw(stream, rng, count)
+    for number, phase in enumerate(phases):
+        if state and number < state["phase"]:
+            continue
+        optimizers = make_optimizers(model, phase.rate)
+        drawn, first, smooth = 0, 0, math.nan
+        if state and number == state["phase"]:
+            drawn, first, smooth = state["drawn"], state["step"], state["loss"]
+            rng.setstate(state["rng"])
+            generator.set_state(state["generator"])
+            optimizers.load(state["optimizers"])
+        stream = _Counted(scenes("train", seed=1000 * seed + number), drawn)
+        for step in range(first + 1, phase.num_steps + 1):
+            sample = phase.draw(stream, rng)
             batch = packed(packer, sample)
             hidden, _ = models.read(model, batch, features_of(model, sample, NOISE, generator))
             loss = loss_of(model, batch, hidden)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            anneal = schedule.anneal if name == "clips" else 0.0
-            optimizers.step(rate_at(step, num_steps, warmup_steps=schedule.warmup_steps, anneal=anneal))
-            smooth = loss.item() if step == 0 else 0.98 * smooth + 0.02 * loss.item()
-            if (step + 1) % report_every == 0 or step + 1 == num_steps:
-                scores = score(model, packer, exam if name == "clips" else picture_exam)
-                line = {"phase": name, "step": step + 1, "seconds": round(time.time() - started), "loss": smooth}
-                print(json.dumps(line | {k: round(v, 3) for k, v in sorted(scores.items())}), flush=True)
-                torch.save(model.state_dict(), state_file)
+            optimizers.step(rate_at(step - 1, phase.num_steps, phase.anneal))
+            smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
+            if step % report_every and step != phase.num_steps:
+                continue
+            scores = {name: round(value, 3) for name, value in sorted(score(model, packer, phase.exam).items())}
+            seconds = before + time.monotonic() - started
+            line = {"phase": phase.name, "step": step, "seconds": round(seconds), "loss": round(smooth, 4), **scores}
+            with (folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+            print(json.dumps(line), flush=True)
+            new_state = {
+                "identity": identity, "phase": number, "step": step, "seconds": seconds, "loss": smooth,
+                "drawn": stream.drawn, "rng": rng.getstate(), "generator": generator.get_state(),
+                "model": model.state_dict(), "optimizers": optimizers.state(),
+            }  # fmt: skip
+            torch.save(new_state, state_file.with_suffix(".new"))
+            state_file.with_suffix(".new").replace(state_file)
 
 
-def _tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in `folder`, made first if there is none."""
     from transformers import PreTrainedTokenizerFast
 
     if not folder.is_dir():
         models.make_tokenizer().save_pretrained(folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
-
-
-@dataclass(frozen=True)
-class ExamSample(Sample):
-    """Plain questions on unseen clips, with their kinds."""
-
-    kinds: Sequence[Sequence[tuple[str, str]]] = ()
-    """Failure mode and kind of each lesson."""
-
-
-def exam_samples(num_clips: int, seed: int, count: int = 16, *, still: bool = False) -> list[ExamSample]:
-    """Plain questions, four of each failure mode per clip; of its first picture only if `still`."""
-    stream, rng = scenes("validation", seed), random.Random(seed)
-    samples = []
-    for _ in range(num_clips // count):
-        chosen = [lessons.still(scene, 0) if still else scene for scene in islice(stream, count)]
-        asked = []
-        for scene in chosen:
-            catalogue = Catalogue(scene, rng)
-            asked.append([a for mode in FAILURE_MODES for a in catalogue.draw(mode, 4)])
-        samples.append(
-            ExamSample(
-                chosen,
-                [range(2 if still else NUM_TICKS)] * count,
-                [[lessons.plain(a, rng) for a in row] for row in asked],
-                [[(a.question.mode, type(a.question).__name__) for a in row] for row in asked],
-            )
-        )
-    return samples
-
-
-@torch.no_grad()
-def score(model: Any, packer: Packer, samples: Sequence[ExamSample]) -> dict[str, float]:
-    """Share of answers of which every token is the likeliest, by failure mode and kind."""
-    model.eval()
-    right: dict[str, list[bool]] = {}
-    generator = torch.Generator().manual_seed(0)
-    for sample in samples:
-        batch = packed(packer, sample)
-        hidden, _ = models.read(model, batch, features_of(model, sample, NOISE, generator))
-        labels = batch.labels[..., 1:]
-        taught = labels != IGNORED
-        wrong = torch.zeros_like(taught)
-        wrong[taught] = functional.linear(hidden[:, :, :-1][taught], model.lm_head.weight).argmax(-1) != labels[taught]
-        for b, row in enumerate(sample.kinds):
-            for n, (mode, kind) in enumerate(row):
-                fine = not wrong[b, n].any().item()
-                right.setdefault(mode, []).append(fine)
-                right.setdefault(f"{mode}/{kind}", []).append(fine)
-    model.train()
-    return {key: float(np.mean(values)) for key, values in right.items()}

@@ -31,9 +31,9 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 NUM_TICKS = 32
 TICK_S = 0.25
-SIZE = 56.0
-"""Side of the picture in world units; the models see it at one pixel per unit."""
 CELL = 19.0
+SIZE = 3 * CELL
+"""Side of the picture in world units."""
 RADIUS, SMALL, LARGE = 7.0, 5.0, 8.5
 OVERLAP = (9.0, 4.0)
 """Offset of the object in front from the one that it partly hides."""
@@ -136,7 +136,7 @@ class Seen:
     @property
     def cell(self) -> tuple[int, int]:
         """Column and row, 0 to 2."""
-        return round((self.x - 9) / CELL), round((self.y - 9) / CELL)
+        return int(self.x // CELL), int(self.y // CELL)
 
     @property
     def place(self) -> str:
@@ -221,7 +221,7 @@ class _Draft:
         shapes, colours = rng.sample(SHAPES, num + 1), rng.sample(COLOURS, num + 1)
         self._cells: list[Cell] = rng.sample([(column, row) for column in range(3) for row in range(3)], num)
         self._things = [
-            Thing(shape, colour, 9 + CELL * column, 9 + CELL * row)
+            Thing(shape, colour, CELL * (column + 0.5), CELL * (row + 0.5))
             for shape, colour, (column, row) in zip(shapes, colours, self._cells, strict=False)
         ]
         self._understudy = shapes[num], colours[num]

@@ -1,0 +1,35 @@
+"""The models that need no download, by name.
+
+    tiny:vl, tiny:judge                 shipped: they know the embedded world (see checkpoints/README.md)
+    tiny:random-vl, tiny:random-judge   made on first use: they know nothing, which is enough for plumbing
+
+`tiny:prompts` names the folder of templates that the shipped ones were taught.
+"""
+
+from pathlib import Path
+
+from videopasta.errors import UserError
+from videopasta.tiny import random_models
+
+PREFIX = "tiny:"
+PROMPTS = Path(__file__).parent / "prompts"
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
+SHIPPED = ("vl", "judge")
+
+
+def check_name(name: str) -> None:
+    """Raises UserError when there is no model of that name (without `PREFIX`)."""
+    known = (*SHIPPED, *random_models.MAKERS)
+    if name not in known:
+        raise UserError(f"model '{PREFIX}{name}': there is none of that name; there are {', '.join(known)}")
+
+
+def folder_of(name: str) -> Path:
+    """The folder of the model `name`, made if it is one of the random ones and not there yet.
+
+    Raises:
+        UserError: there is no model of that name.
+    """
+    check_name(name)
+    return CHECKPOINTS / name if name in SHIPPED else random_models.ensure_model(name)

@@ -1,0 +1,166 @@
+"""What one step is trained on, and what a look at the progress asks: from scenes and lessons to tensors."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from videopasta.config import FAILURE_MODES
+from videopasta.tiny import cases, lessons, models, render
+from videopasta.tiny.lessons import Catalogue, Lesson
+from videopasta.tiny.packing import IGNORED, Batch, Packer
+from videopasta.tiny.world import NUM_TICKS, TICK_S, Scene, scenes, state
+
+NOISE = 4.0
+"""Standard deviation of the noise on each pixel, of 255: codecs and scaling leave about as much."""
+
+
+CLIP_STEPS = {"questions": 45, "descriptions": 33, "long": 9, "rewriting": 6, "pictures": 7}
+"""Steps of the second phase in percent. A description says a clip's every fact in one answer: no lesson teaches more
+per token."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one step is trained on."""
+
+    scenes: Sequence[Scene]
+    ticks: Sequence[Sequence[int]]
+    """Of each clip's frames; empty: no video."""
+    lessons: Sequence[Sequence[Lesson]]
+
+
+def picture_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
+    """Single pictures at random moments."""
+    chosen = [next(stream) for _ in range(count)]
+    ticks = [2 * rng.randrange(NUM_TICKS // 2) for _ in chosen]
+    stills = [lessons.still(scene, tick) for scene, tick in zip(chosen, ticks, strict=True)]
+    taught = [lessons.picture_lessons(scene, rng) for scene in stills]
+    return Sample(stills, [(0, 1)] * count, taught)
+
+
+def clip_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
+    """One of the kinds of `CLIP_STEPS`; `count` clips where each has a dozen lessons, more where it has fewer."""
+    kind = rng.choices(list(CLIP_STEPS), list(CLIP_STEPS.values()))[0]
+    if kind == "pictures":
+        return picture_sample(stream, rng, 4 * count)
+    chosen = list(islice(stream, 3 * count if kind == "descriptions" else count))
+    taught = {
+        "questions": lambda scene: lessons.short_lessons(scene, rng),
+        "descriptions": lambda scene: [lessons.described(scene)],
+        "long": lambda scene: lessons.long_lessons(scene, rng),
+        "rewriting": lambda scene: lessons.rewriting_lessons(scene, rng),
+    }[kind]
+    ticks = [] if kind == "rewriting" else [range(NUM_TICKS)] * len(chosen)
+    return Sample(chosen, ticks, [taught(scene) for scene in chosen])
+
+
+def pictures(sample: Sample, noise: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each different pair of frames once.
+
+    Returns:
+        patches (U, P, C) of the pairs, and (B, S) which pair each time step of each clip shows.
+    """
+    painter = render.Painter()
+    shown = np.array(
+        [
+            [painter.index(state(scene, tick)) for tick in ticks]
+            for scene, ticks in zip(sample.scenes, sample.ticks, strict=True)
+        ]
+    )
+    pairs, where = np.unique(shown.reshape(-1, 2), axis=0, return_inverse=True)
+    images = torch.from_numpy(painter.images()[pairs]).float()
+    if noise:
+        images = images + noise * torch.randn(images.shape, generator=generator)
+    return models.patches(images.clamp(0, 255)), torch.from_numpy(where.reshape(len(shown), -1))
+
+
+def packed(packer: Packer, sample: Sample) -> Batch:
+    """The lessons of a sample as tokens."""
+    num_steps = len(sample.ticks[0]) // 2 if sample.ticks else 0
+    seconds_per_step = TICK_S * (sample.ticks[0][-1] - sample.ticks[0][0]) / (2 * num_steps - 1) * 2 if num_steps else 0
+    return packer.pack(sample.lessons, num_steps=num_steps, seconds_per_step=seconds_per_step)
+
+
+def features_of(model: Any, sample: Sample, noise: float, generator: torch.Generator) -> torch.Tensor | None:
+    """(B, video tokens, D) of a sample's clips; None without a video."""
+    if not sample.ticks:
+        return None
+    pixels, where = pictures(sample, noise, generator)
+    features: torch.Tensor = models.see(model.model.visual, pixels)[where].flatten(1, 2)
+    return features
+
+
+@dataclass(frozen=True)
+class ExamSample(Sample):
+    """Plain questions on unseen clips, with their kinds."""
+
+    kinds: Sequence[Sequence[tuple[str, ...]]] = ()
+    """Under which names each lesson counts."""
+
+
+def exam_samples(num_clips: int, seed: int = 1, count: int = 16, *, still: bool = False) -> list[ExamSample]:
+    """Plain questions, four of each failure mode per clip; of its first picture only if `still`."""
+    stream, rng = scenes("validation", seed), random.Random(seed)
+    samples = []
+    for _ in range(num_clips // count):
+        chosen = [lessons.still(scene, 0) if still else scene for scene in islice(stream, count)]
+        asked = []
+        for scene in chosen:
+            catalogue = Catalogue(scene, rng)
+            asked.append([a for mode in FAILURE_MODES for a in catalogue.draw(mode, 4)])
+        samples.append(
+            ExamSample(
+                chosen,
+                [range(2 if still else NUM_TICKS)] * count,
+                [[lessons.plain(a, rng) for a in row] for row in asked],
+                [[(a.question.mode, f"{a.question.mode}/{type(a.question).__name__}") for a in row] for row in asked],
+            )
+        )
+    return samples
+
+
+def reading_sample(stream: Iterator[Scene], rng: random.Random, count: int, *, verdicts: float) -> Sample:
+    """`count` texts: questions on a description, and the share `verdicts` of cases to judge."""
+    chosen = list(islice(stream, count))
+    taught = [
+        cases.verdict(cases.case(scene, rng)) if rng.random() < verdicts else cases.reading(scene, rng)
+        for scene in chosen
+    ]
+    return Sample(chosen, [], [[lesson] for lesson in taught])
+
+
+def judge_exam(num_texts: int, seed: int = 1, count: int = 32) -> list[ExamSample]:
+    """Half questions on a description, half cases to judge."""
+    stream, rng = scenes("validation", seed), random.Random(seed)
+    samples = []
+    for number in range(num_texts // count):
+        sample = reading_sample(stream, rng, count, verdicts=number % 2)
+        samples.append(ExamSample(**vars(sample), kinds=[[("verdict" if number % 2 else "reading",)]] * count))
+    return samples
+
+
+@torch.no_grad()
+def score(model: Any, packer: Packer, samples: Sequence[ExamSample]) -> dict[str, float]:
+    """Share of answers of which every token is the likeliest, by name."""
+    model.eval()
+    right: dict[str, list[bool]] = {}
+    generator = torch.Generator().manual_seed(0)
+    for sample in samples:
+        batch = packed(packer, sample)
+        hidden, _ = models.read(model, batch, features_of(model, sample, NOISE, generator))
+        labels = batch.labels[..., 1:]
+        taught = labels != IGNORED
+        wrong = torch.zeros_like(taught)
+        wrong[taught] = functional.linear(hidden[:, :, :-1][taught], model.lm_head.weight).argmax(-1) != labels[taught]
+        for b, row in enumerate(sample.kinds):
+            for n, names in enumerate(row):
+                for name in names:
+                    right.setdefault(name, []).append(not wrong[b, n].any().item())
+    model.train()
+    return {name: float(np.mean(values)) for name, values in right.items()}
