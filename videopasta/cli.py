@@ -121,22 +121,6 @@ def audit(
 
 
 @app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder for videos/ and pairs/")] = Path(".demo"),
-    clips: Annotated[int, typer.Option(help="How many clips to render")] = 60,
-) -> None:
-    """The whole road on two cores without a download: clips of the embedded world, pairs, and their truth."""
-    from videopasta.tiny import cli as tiny
-    from videopasta.tiny.names import DEMO_CONFIG
-
-    videos, pairs = out / "videos", str(out / "pairs")
-    tiny.clips(videos, num=clips)
-    generate(videos=str(videos), out=pairs, config=DEMO_CONFIG)
-    inspect(pairs)
-    audit(pairs, truth=videos)
-
-
-@app.command()
 def doctor() -> None:
     """Say what is installed, which engine and decoders will run, and how to mend what is wrong."""
     from videopasta.doctor import examine

@@ -182,7 +182,7 @@ def test_a_question_about_what_is_missing_has_no_answer():
 def test_a_description_tells_all():
     """Start, events in order, end."""
     assert q.describe(make_scene()) == (
-        "At the start there is a red circle in the top left and a blue ring in the top right, on a grey background. "
+        "At the start the circle is red in the top left, the ring is blue in the top right and the background is grey. "
         "First the circle moves down, then the ring disappears, then the scene changes. "
-        "At the end there is a red circle in the middle left, on a brown background."
+        "At the end the circle is red in the middle left and the background is brown."
     )

@@ -102,7 +102,8 @@ def answer(
         sample = Sample(part, [ticks] * len(part) if ticks else [], asked[start : start + batch_size])
         with torch.no_grad():
             features = features_of(model, sample, noise=0.0, generator=generator)
-        texts += models.decode(model, packer, packed(packer, sample), features, max_tokens)
+        ids = models.decode(model, packed(packer, sample), features, max_tokens=max_tokens, end_id=packer.end_id)
+        texts += [[packer.text(answer) for answer in row] for row in ids.tolist()]
     return texts
 
 

@@ -15,7 +15,7 @@ import torch
 
 from videopasta.errors import UserError
 from videopasta.tiny import lessons
-from videopasta.tiny.packing import Batch, Packer
+from videopasta.tiny.packing import Batch
 from videopasta.tiny.random_models import CHAT_TEMPLATE, SPECIAL_TOKENS
 from videopasta.tiny.world import scenes
 
@@ -27,7 +27,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 """Of Qwen2.5-VL's video processor, for pixels from 0 to 1."""
 
 
-def corpus(num_scenes: int = 3000) -> Iterator[str]:
+def corpus(num_scenes: int = 1000) -> Iterator[str]:
     """The texts that the tokenizer learns its words from."""
     rng = random.Random(0)
     for scene in islice(scenes("train", seed=0), num_scenes):
@@ -276,22 +276,22 @@ def read(model: Any, batch: Batch, features: torch.Tensor | None = None) -> tupl
 
 
 @torch.no_grad()
-def decode(model: Any, packer: Packer, batch: Batch, features: torch.Tensor | None, max_tokens: int) -> list[list[str]]:
+def decode(model: Any, batch: Batch, features: torch.Tensor | None, *, max_tokens: int, end_id: int) -> torch.Tensor:
     """Greedy answers to a batch's prompts.
 
     Args:
         model: the Qwen2.5-VL or the Qwen2 of this module.
-        packer: gives back the text.
         batch: B clips with N lessons each; their answers are not looked at.
         features: as for `read`.
         max_tokens: longest answer.
+        end_id: the token that ends an answer.
 
     Returns:
-        B lists of N texts, without the end token.
+        (B, N, A) token ids, A at most `max_tokens`; what follows an end token means nothing.
     """
     text = model.model.language_model if hasattr(model.model, "language_model") else model.model
     is_vl = text is not model.model
-    _, num_lessons, length = batch.ids.shape
+    num_clips, num_lessons, length = batch.ids.shape
     hidden, cache = read(model, batch, features)
     lengths = batch.prompt_lengths.flatten()
     rows = torch.arange(len(lengths))
@@ -303,7 +303,7 @@ def decode(model: Any, packer: Packer, batch: Batch, features: torch.Tensor | No
     for step in range(max_tokens):
         token = model.lm_head(last).argmax(-1)
         written.append(token)
-        ended |= token == packer.end_id
+        ended |= token == end_id
         if ended.all():
             break
         seen = torch.cat([seen, torch.ones(len(lengths), 1, dtype=torch.bool)], dim=1)
@@ -315,8 +315,7 @@ def decode(model: Any, packer: Packer, batch: Batch, features: torch.Tensor | No
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state[:, 0]
-    texts = [packer.text(ids) for ids in torch.stack(written, dim=1).tolist()]
-    return [texts[i : i + num_lessons] for i in range(0, len(texts), num_lessons)]
+    return torch.stack(written, dim=1).view(num_clips, num_lessons, -1)
 
 
 def _causal(length: int, before: int = 0) -> torch.Tensor:

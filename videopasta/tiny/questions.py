@@ -685,8 +685,9 @@ def describe(scene: Scene) -> str:
     """All that is to be seen, in three sentences: the start, the events in order, the end."""
     sentences = []
     for when, now in scene.ends.items():
-        things = [f"a {x.colour} {x.shape} in the {x.place}" for x in sorted(now.things, key=lambda x: x.shape)]
-        text = f"At the {when} there is {_listed(things)}, on a {now.background} background"
+        # The shape comes first: said the other way round, no model learned to find a shape's colour.
+        things = [f"the {x.shape} is {x.colour} in the {x.place}" for x in sorted(now.things, key=lambda x: x.shape)]
+        text = f"At the {when} {_listed([*things, f'the background is {now.background}'])}"
         if when == "start" and scene.overlap is not None:
             behind, front = (scene.things[i].shape for i in scene.overlap)
             text += f", the {behind} partly behind the {front}"
@@ -703,4 +704,4 @@ def describe(scene: Scene) -> str:
 
 
 def _listed(items: list[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "nothing"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
