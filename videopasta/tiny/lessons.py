@@ -198,8 +198,19 @@ def still(scene: Scene, tick: int) -> Scene:
 
 
 def picture_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
-    """What is taught with a single picture, first of all: colours, shapes, places, relations."""
+    """What is taught with a single picture, first of all: to find a shape, its colour and place, and two relations.
+
+    A description alone would not do: it goes from shape to shape, and no model learned from it to look one up.
+    """
     catalogue = Catalogue(scene, rng)
-    asked = catalogue.draw("spatial", 2) + catalogue.draw("cross_frame", 1)
-    first = described(scene).answer.partition(".")[0]
-    return [Lesson(described(scene).prompt, f"{first}."), *(plain(one, rng) for one in asked)]
+    looked_up = [
+        Lesson(f"The {thing.shape}?", f"The {thing.shape} is {thing.colour} in the {thing.place}.")
+        for thing in scene.ends["start"].things
+    ]
+    return looked_up + [plain(asked, rng) for asked in catalogue.draw("spatial", 2)]
+
+
+def picture_description(scene: Scene) -> Lesson:
+    """All that is in a single picture: the first sentence of its description."""
+    whole = described(scene)
+    return Lesson(whole.prompt, whole.answer.partition(".")[0] + ".")

@@ -36,19 +36,21 @@ class Sample:
 
 
 def picture_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
-    """Single pictures at random moments."""
-    chosen = [next(stream) for _ in range(count)]
-    ticks = [2 * rng.randrange(NUM_TICKS // 2) for _ in chosen]
-    stills = [lessons.still(scene, tick) for scene, tick in zip(chosen, ticks, strict=True)]
-    taught = [lessons.picture_lessons(scene, rng) for scene in stills]
-    return Sample(stills, [(0, 1)] * count, taught)
+    """Single pictures at random moments: looked up and related, or twice as many of them described."""
+    describes = rng.random() < 0.4
+    chosen = list(islice(stream, 2 * count if describes else count))
+    stills = [lessons.still(scene, 2 * rng.randrange(NUM_TICKS // 2)) for scene in chosen]
+    taught = [
+        [lessons.picture_description(scene)] if describes else lessons.picture_lessons(scene, rng) for scene in stills
+    ]
+    return Sample(stills, [(0, 1)] * len(stills), taught)
 
 
 def clip_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
     """One of the kinds of `CLIP_STEPS`; `count` clips where each has a dozen lessons, more where it has fewer."""
     kind = rng.choices(list(CLIP_STEPS), list(CLIP_STEPS.values()))[0]
     if kind == "pictures":
-        return picture_sample(stream, rng, 4 * count)
+        return picture_sample(stream, rng, 3 * count)
     chosen = list(islice(stream, 3 * count if kind == "descriptions" else count))
     taught = {
         "questions": lambda scene: lessons.short_lessons(scene, rng),

@@ -150,13 +150,20 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
     return [
         Phase(
             "pictures",
-            round(900 * scale),
-            2e-3,
-            0.0,
-            lambda s, r: picture_sample(s, r, 32),
-            exam_samples(96, still=True),
+            round(1500 * scale),
+            rate=2e-3,
+            anneal=0.0,
+            draw=lambda stream, rng: picture_sample(stream, rng, 24),
+            exam=exam_samples(96, still=True),
         ),
-        Phase("clips", round(5000 * scale), 1.5e-3, 0.35, lambda s, r: clip_sample(s, r, 8), exam_samples(96)),
+        Phase(
+            "clips",
+            round(6000 * scale),
+            rate=1.5e-3,
+            anneal=0.35,
+            draw=lambda stream, rng: clip_sample(stream, rng, 8),
+            exam=exam_samples(96),
+        ),
     ]
 
 
