@@ -84,17 +84,31 @@ def case(scene: Scene, rng: random.Random) -> Case:
     if rng.random() < 0.85:
         seen = rng.choice((other, misseen(scene, rng))) if rng.random() < MISSEEN else scene
         description = q.describe(seen)
-    return judged_case(scene, asked.question, mode, preferred.sentence, adversarial, description)
+    return judged_case(
+        scene,
+        asked.question,
+        asked.question.text(rng.randrange(len(asked.question.forms))),
+        mode,
+        preferred.sentence,
+        adversarial,
+        description,
+    )
 
 
 def judged_case(
-    scene: Scene, question: q.Question, mode: FailureMode, preferred: str, adversarial: str, description: str | None
+    scene: Scene,
+    question: q.Question,
+    query: str,
+    mode: FailureMode,
+    preferred: str,
+    adversarial: str,
+    description: str | None,
 ) -> Case:
     """A candidate with the truth about its two answers."""
     first, second = read_claim(preferred), read_claim(adversarial)
     return Case(
         mode,
-        question.text(),
+        query,
         preferred,
         adversarial,
         description,

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from videopasta.errors import UserError
-
 app = typer.Typer(help="The embedded world: clips with known truth, and the small models that see them.")
 console = Console()
 
-Split = Annotated[str, typer.Option(help="train, validation or test; they share no combination of coloured shapes")]
+Split = Annotated[
+    Literal["train", "validation", "test"],
+    typer.Option(help="train, validation or test; they share no combination of coloured shapes"),
+]
 Seed = Annotated[int, typer.Option(help="Another seed gives other scenes, and other weights")]
 
 
@@ -28,9 +29,7 @@ def clips(
     from videopasta.tiny.truth import write_clips
     from videopasta.tiny.world import scenes
 
-    if split not in ("train", "validation", "test"):
-        raise UserError(f"--split {split}: there are train, validation and test")
-    write_clips(islice(scenes(split, seed), num), folder)  # type: ignore[arg-type]
+    write_clips(islice(scenes(split, seed), num), folder)
     console.print(f"{folder}: {num} clips of the {split} world and their truth", highlight=False)
 
 
@@ -39,7 +38,7 @@ def train(
     model: Annotated[Literal["vl", "judge"], typer.Argument(help="Which of the two")],
     out: Annotated[Path, typer.Argument(help="Gets the checkpoint in model/, the tokenizer, log.jsonl, state.pt")],
     seed: Seed = 0,
-    scale: Annotated[float, typer.Option(help="Share of the steps: 0.01 is a try, 1 what the shipped ones had")] = 1.0,
+    scale: Annotated[float, typer.Option(help="Share of the steps: 0.01 is a try, 1 the whole training")] = 1.0,
     threads: Annotated[int, typer.Option(help="Processor threads; another number rounds otherwise")] = 2,
 ) -> None:
     """Train a model from nothing. Interrupted, the same command goes on from its last state."""
@@ -70,7 +69,7 @@ def exam(
     from videopasta.tiny.packing import Packer
 
     loaded, tokenizer = models.load(model)
-    scores = examine(loaded, Packer(tokenizer, models.GRID), split=split, seed=seed, num_clips=num)  # type: ignore[arg-type]
+    scores = examine(loaded, Packer(tokenizer, models.GRID), split=split, seed=seed, num_clips=num)
     console.print(table(scores))
     if json_ is not None:
         json_.write_text(json.dumps({name: vars(score) for name, score in scores.items()}, indent=2) + "\n")

@@ -134,7 +134,10 @@ def _guess(question: q.Question) -> Claim | None:
 
 @cache
 def priors(num_scenes: int = 20_000) -> dict[q.Question, Claim]:
-    """The most frequent answer to each question over training scenes: the best guess without a look."""
+    """The most frequent answer to each question over training scenes: the best guess without a look.
+
+    A question that none of those scenes had is not guessed, and counts as wrong.
+    """
     counts = _count(islice(scenes("train", seed=7), num_scenes), random.Random(7))
     return {question: answers.most_common(1)[0][0] for question, answers in counts.items()}
 

@@ -200,7 +200,7 @@ def still(scene: Scene, tick: int) -> Scene:
 def picture_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
     """What is taught with a single picture, first of all: to find a shape, its colour and place, and two relations.
 
-    A description alone would not do: it goes from shape to shape, and no model learned from it to look one up.
+    A description alone goes from shape to shape; these ask for one shape by its name.
     """
     catalogue = Catalogue(scene, rng)
     looked_up = [

@@ -1,6 +1,6 @@
 """The models that need no download, by name.
 
-    tiny:vl, tiny:judge                 shipped: they know the embedded world (see checkpoints/README.md)
+    tiny:vl, tiny:judge                 they know the embedded world; in checkpoints/, of `videopasta tiny train`
     tiny:random-vl, tiny:random-judge   made on first use: they know nothing, which is enough for plumbing
 
 `tiny:prompts` names the folder of templates that the shipped ones were taught.
@@ -14,7 +14,6 @@ from videopasta.tiny import random_models
 PREFIX = "tiny:"
 PROMPTS = Path(__file__).parent / "prompts"
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
 SHIPPED = ("vl", "judge")
 
 

@@ -685,7 +685,7 @@ def describe(scene: Scene) -> str:
     """All that is to be seen, in three sentences: the start, the events in order, the end."""
     sentences = []
     for when, now in scene.ends.items():
-        # The shape comes first: said the other way round, no model learned to find a shape's colour.
+        # The shape comes first, so that colour and place are learned as what belongs to a shape.
         things = [f"the {x.shape} is {x.colour} in the {x.place}" for x in sorted(now.things, key=lambda x: x.shape)]
         text = f"At the {when} {_listed([*things, f'the background is {now.background}'])}"
         if when == "start" and scene.overlap is not None:

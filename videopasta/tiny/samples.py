@@ -17,12 +17,9 @@ from videopasta.tiny.packing import IGNORED, Batch, Packer
 from videopasta.tiny.world import NUM_TICKS, TICK_S, Scene, scenes, state
 
 NOISE = 4.0
-"""Standard deviation of the noise on each pixel, of 255: codecs and scaling leave about as much."""
-
-
+"""Standard deviation of the noise on each pixel, of 255: decoded pixels are never as clean as drawn ones."""
 CLIP_STEPS = {"questions": 45, "descriptions": 33, "long": 9, "rewriting": 6, "pictures": 7}
-"""Steps of the second phase in percent. A description says a clip's every fact in one answer: no lesson teaches more
-per token."""
+"""Steps of the second phase in percent. A description says a clip's every fact in one answer."""
 
 
 @dataclass(frozen=True)

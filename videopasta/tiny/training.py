@@ -52,7 +52,7 @@ class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised: Keller Jordan's Muon with Moonshot's scale, 0.2 * sqrt(larger side).
 
     As `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")`, in float32 and with matrices of one shape together:
-    that one computes in bfloat16, which costs ten times a training step on a CPU without it.
+    that one computes in bfloat16 and takes 1.7 s a step where this takes 0.07 (2 cores AMD EPYC, 2026-11-24).
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor], lr: float, momentum: float, weight_decay: float) -> None:
