@@ -13,7 +13,7 @@ console = Console()
 
 Split = Annotated[
     Literal["train", "validation", "test"],
-    typer.Option(help="train, validation or test; they share no combination of coloured shapes"),
+    typer.Option(help="They share no combination of coloured shapes"),
 ]
 Seed = Annotated[int, typer.Option(help="Another seed gives other scenes, and other weights")]
 
