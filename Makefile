@@ -3,10 +3,8 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
-DEMO_VIDEOS ?= .demo/videos
-DEMO_OUT ?= .demo/pairs
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test test-slow lint lock clean
 
 $(READY): requirements/cpu.txt pyproject.toml videopasta-torchvision.pth
 	python3 -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "videopasta needs Python 3.11 to 3.13")'
@@ -17,13 +15,16 @@ $(READY): requirements/cpu.txt pyproject.toml videopasta-torchvision.pth
 	$(PYTHON) -m pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: $(READY) ## The main job on videos made on the spot: preference pairs in .demo/pairs
-	$(PYTHON) -m videopasta.tiny.clips .demo/videos
-	$(VENV)/bin/videopasta generate --videos $(DEMO_VIDEOS) --out $(DEMO_OUT) --config configs/ci_random.yaml
-	$(VENV)/bin/videopasta inspect $(DEMO_OUT)
+demo: $(READY) ## The main job on clips made on the spot: preference pairs in .demo/pairs
+	$(VENV)/bin/videopasta tiny clips .demo/videos --num 6
+	$(VENV)/bin/videopasta generate --videos .demo/videos --out .demo/pairs --config configs/ci_random.yaml
+	$(VENV)/bin/videopasta inspect .demo/pairs
 
 test: $(READY) ## The default suite
 	$(PYTHON) -m pytest
+
+test-slow: $(READY) ## What takes too long for it
+	$(PYTHON) -m pytest -m slow
 
 lint: $(READY) ## Format, lint, types
 	$(VENV)/bin/ruff format --check .

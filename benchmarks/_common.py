@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 
-def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options of every benchmark: ``--json FILE`` and ``--runs N``."""
+def arguments(description: str | None, *, timed: bool = True) -> argparse.ArgumentParser:
+    """A parser with the options of every benchmark: ``--json FILE``, and ``--runs N`` where times are compared."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the result here as well")
-    parser.add_argument("--runs", type=int, default=5, help="timed runs of each contender (default 5)")
+    if timed:
+        parser.add_argument("--runs", type=int, default=5, help="timed runs of each contender (default 5)")
     return parser
 
 

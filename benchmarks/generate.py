@@ -22,6 +22,7 @@ import random
 import statistics
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 from _common import arguments, machine, write_json
@@ -31,8 +32,9 @@ from videopasta.engine import Answer, Engine, Request, start_engine
 from videopasta.generate.pipeline import plan_stages, play_roles, stream_works, views
 from videopasta.generate.work import Work
 from videopasta.prompts import PromptSet, load_prompts
-from videopasta.tiny.clips import write_clip
 from videopasta.tiny.random_models import make_vl
+from videopasta.tiny.render import write_video
+from videopasta.tiny.world import scenes
 from videopasta.video import ClipRequest, ManifestEntry, decode_clip
 
 SIDE = 308  # pixels: 16 frame pairs of 11 x 11 tokens
@@ -134,9 +136,9 @@ def main() -> None:
         settings, prompts = config(Path(folder) / "model"), load_prompts()
         assert len(plan_stages(settings)) == 1
         entries = []
-        for seed in range(options.clips):
-            path = Path(folder) / f"{seed}.mp4"
-            write_clip(path, seed=seed, height=SIDE, width=SIDE)
+        for number, scene in enumerate(islice(scenes("train", seed=0), options.clips)):
+            path = Path(folder) / f"{number}.mp4"
+            write_video(scene, path, SIDE)
             entries.append(ManifestEntry((str(path),), None, None, None))
         ray.init(
             address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,

@@ -13,6 +13,7 @@ import os
 import tempfile
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from ray._private import internal_api
 from videopasta.config import GenerateConfig, load_config
 from videopasta.generate import run
 from videopasta.pairs import PairStore
-from videopasta.tiny.clips import write_clip
+from videopasta.tiny.truth import write_clips
+from videopasta.tiny.world import scenes
 
 CONFIG = Path(__file__).parents[1] / "configs/ci_random.yaml"
 # The cap on waiting frames is below what 20 clips need, so that both runs meet it.
@@ -77,9 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vp-") as folder:
         for count in (20, 200):
             videos = Path(folder) / str(count)
-            videos.mkdir()
-            for seed in range(count):
-                write_clip(videos / f"{seed}.mp4", seed=seed, seconds=2.0)
+            write_clips(islice(scenes("train", seed=0), count), videos)
             results = context.Queue()
             process = context.Process(
                 target=measure,

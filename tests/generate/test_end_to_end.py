@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,7 +17,8 @@ import pytest
 from tests.bad_videos import make_bad_videos
 from tests.conftest import REPOSITORY
 from videopasta.pairs import PairStore
-from videopasta.tiny.clips import write_clip
+from videopasta.tiny.render import write_video
+from videopasta.tiny.world import scenes
 
 CONFIG = str(REPOSITORY / "configs/ci_random.yaml")
 # Fewer queries: the tests here are about rows, not about their number.
@@ -195,7 +197,7 @@ def test_bad_videos_are_quarantined_with_reasons(videopasta, tmp_path):
     listing = tmp_path / "list.jsonl"
     entries = [{"video": uri} for uri in bad.values()]
     good = tmp_path / "good.mp4"
-    write_clip(good, seed=1)
+    write_video(next(scenes("train", seed=0)), good)
     entries += [{"video": str(good)}, {"video": str(good), "start": 3.0, "end": 1.0}]
     listing.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     code, output = videopasta(
@@ -236,8 +238,8 @@ def _uris(listing: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def five_clips(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("five")
-    for seed in range(5):
-        write_clip(folder / f"{seed}.mp4", seed=seed)
+    for number, scene in enumerate(islice(scenes("train", seed=0), 5)):
+        write_video(scene, folder / f"{number}.mp4")
     return folder
 
 

@@ -22,6 +22,7 @@ def make_row(**changes):
         "rejected": "First the ring disappears, then the circle moves down.",
         "accepted": True,
         "verdict": {"genuine": True},
+        "drop_reason": None,
     }
     return row | changes
 
@@ -61,7 +62,7 @@ def test_shares_of_a_known_run():
         make_row(),
         make_row(),
         make_row(**wrong),
-        make_row(accepted=False),
+        make_row(accepted=False, verdict=None, drop_reason="judge_unreadable"),
         make_row(accepted=False, verdict=None, **wrong),
         make_row(video_sha256="unknown"),
     ]

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from videopasta.dpo.rope import use_engine_positions
-from videopasta.tiny import cases, lessons, models, render
-from videopasta.tiny.packing import IGNORED, Packer
-from videopasta.tiny.samples import Sample, clip_sample, features_of, packed, picture_sample
-from videopasta.tiny.training import Muon, Phase, load_tokenizer, rate_at, train
+from videopasta.tiny import render
+from videopasta.tiny.learning import cases, forward, lessons, models
+from videopasta.tiny.learning.packing import GRID, IGNORED, Packer
+from videopasta.tiny.learning.samples import Sample, clip_sample, features_of, packed, picture_sample
+from videopasta.tiny.learning.training import Muon, Phase, load_tokenizer, rate_at, train
 from videopasta.tiny.world import NUM_TICKS, TICK_S, scenes
 
 
@@ -40,9 +41,9 @@ def as_transformers_sees(sample: Sample, b: int, ids: torch.Tensor, tokenizer) -
     """What transformers wants beside the token ids of clip `b`."""
     ticks = sample.ticks[b]
     frames = torch.from_numpy(render.frames(sample.scenes[b], list(ticks))).float()
-    side = 2 * models.GRID
+    side = 2 * GRID
     return {
-        "pixel_values_videos": models.patches(frames.view(-1, 2, *frames.shape[1:])).flatten(0, 1),
+        "pixel_values_videos": forward.patches(frames.view(-1, 2, *frames.shape[1:])).flatten(0, 1),
         "video_grid_thw": torch.tensor([[len(ticks) // 2, side, side]]),
         "second_per_grid_ts": torch.tensor([TICK_S * (ticks[-1] - ticks[0]) / (len(ticks) - 1) * 2]),
         "mm_token_type_ids": 2 * (ids == tokenizer.convert_tokens_to_ids("<|video_pad|>")).long(),
@@ -66,10 +67,10 @@ def test_texts_survive_the_tokenizer(tokenizer):
 
 def test_vision_tower_equals_transformers(model):
     """Many frame pairs at once, or each by transformers: the same features."""
-    pixels = models.patches(torch.rand(5, 2, render.MODEL_SIZE, render.MODEL_SIZE, 3) * 255)
-    side = 2 * models.GRID
+    pixels = forward.patches(torch.rand(5, 2, render.MODEL_SIZE, render.MODEL_SIZE, 3) * 255)
+    side = 2 * GRID
     theirs = model.model.visual(pixels.flatten(0, 1), grid_thw=torch.tensor([[1, side, side]] * 5)).pooler_output
-    torch.testing.assert_close(models.see(model.model.visual, pixels).flatten(0, 1), theirs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(forward.see(model.model.visual, pixels).flatten(0, 1), theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_patches_equal_the_video_processor():
@@ -81,7 +82,7 @@ def test_patches_equal_the_video_processor():
     theirs = processor(
         videos=[frames.permute(0, 3, 1, 2)], do_resize=False, do_sample_frames=False, return_tensors="pt"
     )["pixel_values_videos"]
-    ours = models.patches(frames.float().view(2, 2, 84, 84, 3)).flatten(0, 1)
+    ours = forward.patches(frames.float().view(2, 2, 84, 84, 3)).flatten(0, 1)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -89,12 +90,12 @@ def test_patches_equal_the_video_processor():
 def test_a_packed_lesson_equals_a_conversation_of_its_own(model, tokenizer, ticks):
     """Log-probs of each answer are those of transformers on the whole chat, one lesson at a time."""
     use_engine_positions()
-    packer = Packer(tokenizer, models.GRID)
+    packer = Packer(tokenizer)
     sample = make_sample(ticks=ticks)
     batch = packed(packer, sample)
     with torch.no_grad():
         features = features_of(model, sample, noise=0.0, generator=torch.Generator())
-        hidden, _ = models.read(model, batch, features)
+        hidden, _ = forward.read(model, batch, features)
         ours = torch.log_softmax(model.lm_head(hidden), dim=-1)
     for b in range(2):
         for n in range(4):
@@ -108,7 +109,7 @@ def test_a_packed_lesson_equals_a_conversation_of_its_own(model, tokenizer, tick
 
 def test_the_prefix_is_the_chat_template(tokenizer):
     """The packed prefix and prompt are what the chat template makes of a video and a question."""
-    packer = Packer(tokenizer, models.GRID)
+    packer = Packer(tokenizer)
     sample = make_sample(num_clips=1)
     batch = packed(packer, sample)
     lesson = sample.lessons[0][0]
@@ -119,7 +120,7 @@ def test_the_prefix_is_the_chat_template(tokenizer):
     prompt, _ = packer.encode(lesson)
     told = tokenizer.decode([*batch.prefix_ids.tolist(), *prompt])
     num_video = int(batch.is_video.sum())
-    assert num_video == NUM_TICKS // 2 * models.GRID**2
+    assert num_video == NUM_TICKS // 2 * GRID**2
     assert told.replace("<|video_pad|>" * num_video, "<|video_pad|>") == chat
 
 
@@ -127,10 +128,10 @@ def test_packed_decoding_equals_generate(model, tokenizer):
     """Greedy answers of many lessons at once are those of transformers' generate, one chat at a time."""
     use_engine_positions()
     sample = make_sample()
-    batch = packed(Packer(tokenizer, models.GRID), sample)
+    batch = packed(Packer(tokenizer), sample)
     with torch.no_grad():
         features = features_of(model, sample, noise=0.0, generator=torch.Generator())
-    ours = models.decode(model, batch, features, max_tokens=6, end_id=-1)
+    ours = forward.decode(model, batch, features, max_tokens=6, end_id=-1)
     for b in range(2):
         for n in range(4):
             ids = torch.cat([batch.prefix_ids, batch.ids[b, n, : batch.prompt_lengths[b, n]]])[None]

@@ -46,7 +46,8 @@ def test_events_are_in_order_and_apart():
         assert 2 <= len(scene.events) <= 3
         for one, other in itertools.pairwise(scene.events):
             assert other.tick - one.end_tick >= 2
-        assert scene.events[0].tick > 0
+        assert scene.events[0].tick > 1
+        assert all(event.tick % 2 for event in scene.events)
         assert scene.events[-1].end_tick < NUM_TICKS
 
 

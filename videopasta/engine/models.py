@@ -7,8 +7,7 @@ from typing import Any
 import httpx2
 
 from videopasta.errors import UserError
-
-TINY_PREFIX = "tiny:"
+from videopasta.tiny.names import PREFIX, check_name, folder_of
 
 
 def check_model(model: str, revision: str | None) -> None:
@@ -17,10 +16,8 @@ def check_model(model: str, revision: str | None) -> None:
     Raises:
         UserError: no such model, folder or revision, no access, or neither hub nor cache have it.
     """
-    if model.startswith(TINY_PREFIX):
-        from videopasta.tiny.names import check_name
-
-        check_name(model.removeprefix(TINY_PREFIX))
+    if model.startswith(PREFIX):
+        check_name(model.removeprefix(PREFIX))
     elif _is_folder(model):
         local_path(model)
     else:
@@ -59,10 +56,8 @@ def local_path(model: str) -> str:
     Raises:
         UserError: no such tiny model, or a path that does not exist.
     """
-    if model.startswith(TINY_PREFIX):
-        from videopasta.tiny.names import folder_of
-
-        return str(folder_of(model.removeprefix(TINY_PREFIX)))
+    if model.startswith(PREFIX):
+        return str(folder_of(model.removeprefix(PREFIX)))
     if _is_folder(model):
         path = Path(model).expanduser()
         if not (path / "config.json").is_file():

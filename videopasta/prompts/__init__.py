@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.errors import UserError
+from videopasta.tiny.names import PREFIX, PROMPTS
 
 SHIPPED = Path(__file__).parent / "templates"
 
@@ -131,8 +132,6 @@ def load_prompts(folder: str | None = None) -> PromptSet:
     """
     files = {path.name: path for path in sorted(SHIPPED.iterdir())}
     if folder is not None:
-        from videopasta.tiny.names import PREFIX, PROMPTS
-
         own = PROMPTS if folder == f"{PREFIX}prompts" else Path(folder).expanduser()
         files |= _overrides(own, set(files))
     modes: dict[FailureMode, ModePrompts] = {}

@@ -16,13 +16,22 @@ import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
-from videopasta.tiny import claims
 from videopasta.tiny.claims import read_claim
-from videopasta.tiny.questions import Question, read_question
+from videopasta.tiny.questions import is_right, read_question
 from videopasta.tiny.world import Scene
 
 NUM_DRAWS = 1000
-COLUMNS = ["video_sha256", "failure_mode", "adversary", "prompt", "chosen", "rejected", "accepted", "verdict"]
+COLUMNS = [
+    "video_sha256",
+    "failure_mode",
+    "adversary",
+    "prompt",
+    "chosen",
+    "rejected",
+    "accepted",
+    "verdict",
+    "drop_reason",
+]
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Checked:
     failure_mode: str
     adversary: str
     judged: bool
-    """False: a guard dropped it before any judge."""
+    """False: a guard dropped it before any judge. A judge whose votes cannot be read has refused."""
     accepted: bool
     query_readable: bool
     preferred_true: bool
@@ -91,25 +100,17 @@ class Audit:
 
 def check_row(row: Mapping[str, Any], scene: Scene) -> Checked:
     """A row of `candidates` against the scene that its video shows."""
-    question = read_question(row["prompt"])
-    preferred, adversarial = read_claim(row["chosen"]), read_claim(row["rejected"])
+    question, adversarial = read_question(row["prompt"]), read_claim(row["rejected"])
     return Checked(
         clip=row["video_sha256"],
         failure_mode=row["failure_mode"],
         adversary=row["adversary"],
-        judged=row["verdict"] is not None,
+        judged=row["verdict"] is not None or row["drop_reason"] == "judge_unreadable",
         accepted=row["accepted"],
         query_readable=question is not None,
-        preferred_true=question is not None and preferred is not None and answers(question, preferred, scene),
+        preferred_true=question is not None and is_right(row["chosen"], question, scene),
         adversarial_false=adversarial is not None and not adversarial.holds(scene),
     )
-
-
-def answers(question: Question, claim: claims.Claim, scene: Scene) -> bool:
-    """Whether `claim` answers `question` and is true; to a false presupposition, saying what is missing is right."""
-    if question.answer(scene) is None and isinstance(claim, claims.Missing):
-        return claim.a in vars(question).values() and claim.holds(scene)
-    return question.fits(claim) and claim.holds(scene)
 
 
 def audit(rows: Iterable[Mapping[str, Any]], truth: Mapping[str, Scene]) -> Audit:

@@ -22,7 +22,7 @@ RELATIONS = {
 """Each with its opposite."""
 DEPTHS = {"in front of": "behind", "behind": "in front of"}
 NUMBERS = ("no shapes", "one shape", "two shapes", "three shapes", "four shapes")
-_CLEAR = 9.0
+_CLEAR = 8.0
 """By how many units two centres differ before one is said to be left of or above the other."""
 
 _SHAPE = "|".join(SHAPES)
@@ -188,11 +188,10 @@ class Between(Claim):
         a, b, c = (now.find(shape) for shape in (self.a, self.b, self.c))
         if a is None or b is None or c is None:
             return False
+        columns, rows = zip(*((thing.x, thing.y) for thing in (a, b, c)), strict=True)
         return any(
-            _beside(relation, a.x - b.x, a.y - b.y)
-            and _beside(opposite, a.x - c.x, a.y - c.y)
-            and (abs(b.y - c.y) if "the" in relation else abs(b.x - c.x)) < _CLEAR
-            for relation, opposite in RELATIONS.items()
+            max(across) - min(across) < _CLEAR and min(along[1:]) + _CLEAR < along[0] < max(along[1:]) - _CLEAR
+            for along, across in ((columns, rows), (rows, columns))
         )
 
 
@@ -348,8 +347,6 @@ class Presence(Claim):
 
     def holds(self, scene: Scene) -> bool:
         now = scene.ends
-        if not any(thing.shape == self.a for thing in scene.things):
-            return False
         return all(
             (now[when].find(self.a) is not None) == (there == "there")
             for when, there in (("start", self.there0), ("end", self.there1))
@@ -418,11 +415,23 @@ class Missing(Claim):
         return all(thing.shape != self.a for thing in scene.things)
 
 
+@dataclass(frozen=True)
+class Never(Claim):
+    """An event that does not happen."""
+
+    event: str
+    topic = ("event",)
+    form = "it never happens that {event}"
+
+    def holds(self, scene: Scene) -> bool:
+        return self.event not in scene.happenings
+
+
 SLOTS |= {"there0": "there|missing", "there1": "there|missing"}
 CLAIMS: tuple[type[Claim], ...] = (
     Side, Place, Depth, Pass, Between,
     Order, Next, Previous, Opening, Closing, Moves, Together, Flashback,
-    Colour, Background, Presence, Journey, Count, Unrelated, Disconnected, Missing,
+    Colour, Background, Presence, Journey, Count, Unrelated, Disconnected, Missing, Never,
 )  # fmt: skip
 _PATTERNS = [(claim, pattern(claim.form)) for claim in CLAIMS]
 

@@ -7,9 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.progress import track
 
 app = typer.Typer(help="The embedded world: clips with known truth, and the small models that see them.")
 console = Console()
+DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
+"""Of `videopasta generate`, for the shipped models on clips of the world."""
 
 Split = Annotated[
     Literal["train", "validation", "test"],
@@ -29,7 +32,7 @@ def clips(
     from videopasta.tiny.truth import write_clips
     from videopasta.tiny.world import scenes
 
-    write_clips(islice(scenes(split, seed), num), folder)
+    write_clips(track(islice(scenes(split, seed), num), "rendering clips", total=num, transient=True), folder)
     console.print(f"{folder}: {num} clips of the {split} world and their truth", highlight=False)
 
 
@@ -37,39 +40,63 @@ def clips(
 def train(
     model: Annotated[Literal["vl", "judge"], typer.Argument(help="Which of the two")],
     out: Annotated[Path, typer.Argument(help="Gets the checkpoint in model/, the tokenizer, log.jsonl, state.pt")],
+    response_model: Annotated[
+        str, typer.Option(help="Whose answers the judge learns to judge: tiny:vl, or the folder of a checkpoint")
+    ] = "tiny:vl",
     seed: Seed = 0,
     scale: Annotated[float, typer.Option(help="Share of the steps: 0.01 is a try, 1 the whole training")] = 1.0,
     threads: Annotated[int, typer.Option(help="Processor threads; another number rounds otherwise")] = 2,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU where there is one")] = None,
 ) -> None:
     """Train a model from nothing. Interrupted, the same command goes on from its last state."""
     import torch
 
-    from videopasta.tiny import models, training
+    from videopasta.engine.models import local_path
+    from videopasta.tiny.learning import models, training
+    from videopasta.tiny.learning.candidates import stored_candidates
 
     torch.set_num_threads(threads)
     tokenizer = training.load_tokenizer(out / "tokenizer")
-    phases = training.vl_phases(scale) if model == "vl" else training.judge_phases(scale)
-    fresh = models.make_vl(tokenizer, seed=seed) if model == "vl" else models.make_judge(tokenizer, seed=seed)
-    training.train(fresh, tokenizer, phases, out, seed=seed)
+    if model == "vl":
+        fresh, phases = models.make_vl(tokenizer, seed=seed), training.vl_phases(scale)
+    else:
+        fresh = models.make_judge(tokenizer, seed=seed)
+        responds = Path(local_path(response_model))
+        answered = stored_candidates(out / "train_cases.json", responds, "train", seed, round(3000 * scale))
+        unseen = stored_candidates(out / "validation_cases.json", responds, "validation", seed, round(100 * scale))
+        phases = training.judge_phases(answered, unseen, scale)
+    training.train(
+        fresh.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), tokenizer, phases, out, seed=seed
+    )
     models.save(fresh, tokenizer, out / "model")
     console.print(f"{out / 'model'}: load it as any checkpoint, --set response_model.model={out / 'model'}")
 
 
 @app.command()
 def exam(
-    model: Annotated[Path, typer.Argument(help="Folder of a response model's checkpoint")],
+    model: Annotated[
+        str, typer.Argument(help="The response model: tiny:vl, or the folder of a checkpoint")
+    ] = "tiny:vl",
+    judge: Annotated[str, typer.Option(help="The judge, examined on what the response model says")] = "tiny:judge",
     num: Annotated[int, typer.Option(help="Clips")] = 300,
     split: Split = "test",
     seed: Seed = 0,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the scores here as well")] = None,
 ) -> None:
-    """Ask a response model about unseen clips, plainly, misleadingly and on sparse frames."""
-    from videopasta.tiny import models
-    from videopasta.tiny.exam import examine, table
-    from videopasta.tiny.packing import Packer
+    """Ask a response model about unseen clips, plainly, misleadingly and on sparse frames; and its judge about that."""
+    from videopasta.engine.models import local_path
+    from videopasta.tiny.learning import exam as exams
+    from videopasta.tiny.learning import models
+    from videopasta.tiny.learning.packing import Packer
 
-    loaded, tokenizer = models.load(model)
-    scores = examine(loaded, Packer(tokenizer, models.GRID), split=split, seed=seed, num_clips=num)
-    console.print(table(scores))
+    (responds, tokenizer), (judges, judges_tokenizer) = (models.load(Path(local_path(m))) for m in (model, judge))
+    packer = Packer(tokenizer)
+    scores = exams.examine(responds, packer, split=split, seed=seed, num_clips=num)
+    console.print(exams.table(scores))
+    cases = exams.unseen_cases(responds, packer, split=split, seed=seed, num_clips=num)
+    verdicts = exams.examine_judge(judges, Packer(judges_tokenizer), cases)
+    console.print(exams.judge_table(verdicts))
     if json_ is not None:
-        json_.write_text(json.dumps({name: vars(score) for name, score in scores.items()}, indent=2) + "\n")
+        response = {name: vars(score) for name, score in scores.items()}
+        judged = {name: vars(score) for name, score in verdicts.items()}
+        json_.write_text(json.dumps({"response": response, "judge": judged}, indent=2) + "\n")

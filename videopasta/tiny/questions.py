@@ -405,6 +405,16 @@ def read_question(text: str) -> Question | None:
     return None
 
 
+def is_right(answer: str, question: Question, scene: Scene) -> bool:
+    """Whether a text answers `question` and is true; to a false presupposition, saying what is not so is right."""
+    claim = c.read_claim(answer)
+    if claim is None or not claim.holds(scene):
+        return False
+    if question.answer(scene) is None and isinstance(claim, c.Missing | c.Presence | c.Never):
+        return getattr(claim, claim.topic[0]) in vars(question).values()
+    return question.fits(claim)
+
+
 def questions(scene: Scene) -> dict[type[Question], list[Question]]:
     """Every question that has an answer in `scene`, by class."""
     found = {}
@@ -673,11 +683,24 @@ def check(question: Question, scene: Scene, rng: random.Random, *, true: bool) -
     return Check(f"Is it true that {asked}?", f"{'Yes' if true else 'No'}, {answer}.", f"Yes, {asked}.")
 
 
-def about_what_is_missing(scene: Scene, rng: random.Random) -> tuple[Question, Claim, list[Claim]]:
-    """A question about a shape that never appears, the claim that says so, and what a misled model may say."""
+def about_what_is_missing(
+    scene: Scene, rng: random.Random, mode: FailureMode | None = None
+) -> tuple[Question, Claim, list[Claim]]:
+    """A question of `mode` about what is not there, the claim that says so, and what a misled model may say.
+
+    A shape that never appears, or, in time, an event that never happens.
+    """
+    mode = mode or rng.choice(tuple(ADVERSARIES))
+    question: Question
+    if mode == "temporal":
+        event = rng.choice([event for event in _plausible_events(scene) if event not in scene.happenings])
+        question = rng.choice((WhatNext(event), WhatBefore(event)))
+        return question, c.Never(event), question.possible(scene)
     missing = rng.choice([shape for shape in SHAPES if shape not in _ever_visible(scene)])
-    kinds = (WhichColours(missing), FromWhereToWhere(missing), WhichPart(missing, rng.choice(ENDS)))
-    question: Question = rng.choice(kinds)
+    if mode == "spatial":
+        question = WhichPart(missing, rng.choice(ENDS))
+    else:
+        question = rng.choice((WhichColours(missing), FromWhereToWhere(missing)))
     return question, c.Missing(missing), question.possible(scene)
 
 

@@ -8,8 +8,8 @@ The picture is 3x3 cells. A scene has two or three objects of different shapes; 
 scene may change once. Events do not overlap in time, so their order is never in doubt. Times are in ticks of a
 quarter of a second: a 32-frame plan of a clip sees every tick once.
 
-Splits are disjoint by combination: the objects' shapes and first colours decide in which split a scene belongs,
-so a test clip shows combinations that no training clip has.
+Splits are disjoint by combination: the shapes and first colours of all of a clip's objects decide in which split it
+belongs, so no training clip has the cast of a test clip.
 """
 
 import functools
@@ -35,7 +35,7 @@ CELL = 19.0
 SIZE = 3 * CELL
 """Side of the picture in world units."""
 RADIUS, SMALL, LARGE = 7.0, 5.0, 8.5
-OVERLAP = (9.0, 4.0)
+OVERLAP = (8.5, 2.5)
 """Offset of the object in front from the one that it partly hides."""
 TOUCH = 5.0
 """How far beyond its cell an object moves to touch another."""
@@ -47,7 +47,8 @@ Split = Literal["train", "validation", "test"]
 EventKind = Literal["appear", "disappear", "move", "meet", "pass", "colour", "size", "stop", "cut"]
 DURATION_TICKS: dict[EventKind, int] = {"move": 4, "meet": 4, "pass": 6}
 """Others happen at once."""
-_FIRST_TICK, _LAST_TICK, _MIN_GAP, _MIN_REST = 3, 29, 5, 2
+_FIRST_PAIR, _LAST_PAIR, _MIN_GAP, _MIN_REST = 1, 14, 3, 1
+"""When the first event may begin and the last end, and what lies between two, in pairs of ticks."""
 
 
 @dataclass(frozen=True)
@@ -421,11 +422,15 @@ def _add(cell: Cell, step: Cell) -> Cell:
 
 
 def _ticks(rng: random.Random, kinds: list[EventKind]) -> list[int] | None:
-    """When each event begins: in order, with rests between them."""
-    durations = [DURATION_TICKS.get(kind, 0) for kind in kinds]
+    """When each event begins: in order, with rests between them, always in the second frame of a pair.
+
+    Qwen2.5-VL sees frames in pairs. What changes at once is then to be seen within one pair of the dense plan; a
+    sparse plan has other pairs and misses most of it.
+    """
+    durations = [-(-DURATION_TICKS.get(kind, 0) // 2) for kind in kinds]
     steps = [max(_MIN_GAP, duration + _MIN_REST) for duration in durations]
-    slack = _LAST_TICK - _FIRST_TICK - sum(steps[:-1]) - durations[-1]
+    slack = _LAST_PAIR - _FIRST_PAIR - sum(steps[:-1]) - durations[-1]
     if slack < 0:
         return None
     offsets = sorted(rng.randint(0, slack) for _ in kinds)
-    return [_FIRST_TICK + sum(steps[:k]) + offset for k, offset in enumerate(offsets)]
+    return [2 * (_FIRST_PAIR + sum(steps[:k]) + offset) + 1 for k, offset in enumerate(offsets)]

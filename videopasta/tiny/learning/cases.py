@@ -5,14 +5,13 @@ never sees the truth: what it reads of the clip is a description, in which, as i
 seen wrongly.
 """
 
-import json
 import random
 from dataclasses import dataclass, replace
 
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.tiny import questions as q
 from videopasta.tiny.claims import read_claim
-from videopasta.tiny.lessons import Catalogue, Lesson, prompts
+from videopasta.tiny.learning.lessons import Catalogue, Lesson, compact, prompts
 from videopasta.tiny.world import BACKGROUNDS, CELL, COLOURS, Scene
 
 MISSEEN = 0.25
@@ -105,15 +104,15 @@ def judged_case(
     description: str | None,
 ) -> Case:
     """A candidate with the truth about its two answers."""
-    first, second = read_claim(preferred), read_claim(adversarial)
+    misled = read_claim(adversarial)
     return Case(
         mode,
         query,
         preferred,
         adversarial,
         description,
-        first is not None and question.fits(first) and first.holds(scene),
-        second is not None and not second.holds(scene),
+        q.is_right(preferred, question, scene),
+        misled is not None and not misled.holds(scene),
     )
 
 
@@ -140,7 +139,7 @@ def verdict(one: Case) -> Lesson:
         "confidence": 90 if one.description else 70,
         "reason": reasons[one.preferred_true, one.adversarial_false],
     }
-    return Lesson(prompt, json.dumps(answer))
+    return Lesson(prompt, compact(answer))
 
 
 def reading(scene: Scene, rng: random.Random) -> Lesson:

@@ -4,7 +4,7 @@ In: lessons per clip. Out: token ids, labels and M-RoPE positions of the common 
 and of the lessons. The result equals one conversation per lesson, at a fraction of the work.
 
 Shapes: B clips, N lessons of each, P tokens of the prefix, T tokens of the longest lesson, S time steps of the
-video (pairs of frames), G merged patches a side.
+video (pairs of frames).
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from videopasta.tiny.lessons import Lesson, preamble
+from videopasta.tiny.architectures import MERGE, PATCH
+from videopasta.tiny.learning.lessons import Lesson, preamble
+from videopasta.tiny.render import MODEL_SIZE
 
 IGNORED = -100
+GRID = MODEL_SIZE // (PATCH * MERGE)
+"""Tokens a side of a frame."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,16 @@ class Batch:
     positions: torch.Tensor
     """(T,): of text, all three axes equal."""
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on `device`."""
+        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
 
 class Packer:
     """Encodes lessons with one tokenizer and packs them."""
 
-    def __init__(self, tokenizer: Any, grid: int) -> None:
-        """`grid`: merged patches a side of a frame."""
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._grid = grid
         self._memory: dict[Lesson, tuple[list[int], list[int]]] = {}
         self._before = self._encode("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n")
         self._start, self._video, self._end = self._encode("<|vision_start|><|video_pad|><|vision_end|>")
@@ -106,7 +112,7 @@ class Packer:
         ids.append(self._start)
         # As in Qwen2.5-VL: two positions a second on the axis of time, whole ones.
         time = (np.arange(num_steps) * seconds_per_step * 2).astype(int)
-        side = np.arange(self._grid)
+        side = np.arange(GRID)
         grid = np.stack(np.meshgrid(time, side, side, indexing="ij")).reshape(3, -1) + len(ids)
         after = [self._end, *self._preamble]
         positions = [

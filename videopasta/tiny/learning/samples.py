@@ -11,15 +11,17 @@ import torch
 from torch.nn import functional
 
 from videopasta.config import FAILURE_MODES
-from videopasta.tiny import cases, lessons, models, render
-from videopasta.tiny.lessons import Catalogue, Lesson
-from videopasta.tiny.packing import IGNORED, Batch, Packer
+from videopasta.tiny import render
+from videopasta.tiny.learning import cases, forward, lessons
+from videopasta.tiny.learning.cases import Case
+from videopasta.tiny.learning.lessons import Catalogue, Lesson
+from videopasta.tiny.learning.packing import IGNORED, Batch, Packer
 from videopasta.tiny.world import NUM_TICKS, TICK_S, Scene, scenes, state
 
 NOISE = 4.0
 """Standard deviation of the noise on each pixel, of 255: decoded pixels are never as clean as drawn ones."""
-CLIP_STEPS = {"questions": 45, "descriptions": 33, "long": 9, "rewriting": 6, "pictures": 7}
-"""Steps of the second phase in percent. A description says a clip's every fact in one answer."""
+CLIP_STEPS = {"questions": 38, "fates": 18, "descriptions": 25, "long": 8, "rewriting": 5, "pictures": 6}
+"""Steps of the second phase in percent. Fates teach when what happens; a description says a clip's every fact."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,19 @@ def picture_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> S
     """Single pictures at random moments: looked up and related, or twice as many of them described."""
     describes = rng.random() < 0.4
     chosen = list(islice(stream, 2 * count if describes else count))
-    stills = [lessons.still(scene, 2 * rng.randrange(NUM_TICKS // 2)) for scene in chosen]
+    stills = [lessons.still(scene, _moment(scene, rng)) for scene in chosen]
     taught = [
         [lessons.picture_description(scene)] if describes else lessons.picture_lessons(scene, rng) for scene in stills
     ]
     return Sample(stills, [(0, 1)] * len(stills), taught)
+
+
+def _moment(scene: Scene, rng: random.Random) -> int:
+    """A tick; often one at which a passing shape partly hides another or is hidden."""
+    passes = next((event for event in scene.events if event.kind == "pass"), None)
+    if passes is not None and rng.random() < 0.5:
+        return passes.tick + rng.choice((2, 4))
+    return rng.randrange(NUM_TICKS)
 
 
 def clip_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
@@ -48,10 +58,11 @@ def clip_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Samp
     kind = rng.choices(list(CLIP_STEPS), list(CLIP_STEPS.values()))[0]
     if kind == "pictures":
         return picture_sample(stream, rng, 3 * count)
-    chosen = list(islice(stream, 3 * count if kind == "descriptions" else count))
+    chosen = list(islice(stream, 3 * count if kind in ("descriptions", "fates") else count))
     taught = {
         "questions": lambda scene: lessons.short_lessons(scene, rng),
         "descriptions": lambda scene: [lessons.described(scene)],
+        "fates": lessons.fates,
         "long": lambda scene: lessons.long_lessons(scene, rng),
         "rewriting": lambda scene: lessons.rewriting_lessons(scene, rng),
     }[kind]
@@ -76,7 +87,7 @@ def pictures(sample: Sample, noise: float, generator: torch.Generator) -> tuple[
     images = torch.from_numpy(painter.images()[pairs]).float()
     if noise:
         images = images + noise * torch.randn(images.shape, generator=generator)
-    return models.patches(images.clamp(0, 255)), torch.from_numpy(where.reshape(len(shown), -1))
+    return forward.patches(images.clamp(0, 255)), torch.from_numpy(where.reshape(len(shown), -1))
 
 
 def packed(packer: Packer, sample: Sample) -> Batch:
@@ -90,8 +101,8 @@ def features_of(model: Any, sample: Sample, noise: float, generator: torch.Gener
     """(B, video tokens, D) of a sample's clips; None without a video."""
     if not sample.ticks:
         return None
-    pixels, where = pictures(sample, noise, generator)
-    features: torch.Tensor = models.see(model.model.visual, pixels)[where].flatten(1, 2)
+    pixels, where = (tensor.to(model.device) for tensor in pictures(sample, noise, generator))
+    features: torch.Tensor = forward.see(model.model.visual, pixels)[where].flatten(1, 2)
     return features
 
 
@@ -124,23 +135,37 @@ def exam_samples(num_clips: int, seed: int = 1, count: int = 16, *, still: bool 
     return samples
 
 
-def reading_sample(stream: Iterator[Scene], rng: random.Random, count: int, *, verdicts: float) -> Sample:
-    """`count` texts: questions on a description, and the share `verdicts` of cases to judge."""
+def reading_sample(
+    stream: Iterator[Scene], rng: random.Random, count: int, *, verdicts: float, answered: Sequence[Case] = ()
+) -> Sample:
+    """`count` texts: questions on a description, and the share `verdicts` of cases to judge.
+
+    Half of the cases are `answered` by the response model, where there are any; the others are made up, with more
+    and other mistakes in them.
+    """
     chosen = list(islice(stream, count))
-    taught = [
-        cases.verdict(cases.case(scene, rng)) if rng.random() < verdicts else cases.reading(scene, rng)
-        for scene in chosen
-    ]
+    taught = []
+    for scene in chosen:
+        if rng.random() >= verdicts:
+            taught.append(cases.reading(scene, rng))
+        elif answered and rng.random() < 0.5:
+            taught.append(cases.verdict(rng.choice(answered)))
+        else:
+            taught.append(cases.verdict(cases.case(scene, rng)))
     return Sample(chosen, [], [[lesson] for lesson in taught])
 
 
-def judge_exam(num_texts: int, seed: int = 1, count: int = 32) -> list[ExamSample]:
-    """Half questions on a description, half cases to judge."""
+def judge_exam(num_texts: int, answered: Sequence[Case], seed: int = 1, count: int = 32) -> list[ExamSample]:
+    """Questions on a description and made-up cases, `num_texts` each, and the `answered` cases."""
     stream, rng = scenes("validation", seed), random.Random(seed)
     samples = []
-    for number in range(num_texts // count):
-        sample = reading_sample(stream, rng, count, verdicts=number % 2)
-        samples.append(ExamSample(**vars(sample), kinds=[[("verdict" if number % 2 else "reading",)]] * count))
+    for kind in ("reading", "made-up"):
+        for _ in range(num_texts // count):
+            sample = reading_sample(stream, rng, count, verdicts=float(kind == "made-up"))
+            samples.append(ExamSample(**vars(sample), kinds=[[(kind,)]] * count))
+    for start in range(0, len(answered), count):
+        part = [[cases.verdict(one)] for one in answered[start : start + count]]
+        samples.append(ExamSample([], [], part, [[("answered",)]] * len(part)))
     return samples
 
 
@@ -151,8 +176,8 @@ def score(model: Any, packer: Packer, samples: Sequence[ExamSample]) -> dict[str
     right: dict[str, list[bool]] = {}
     generator = torch.Generator().manual_seed(0)
     for sample in samples:
-        batch = packed(packer, sample)
-        hidden, _ = models.read(model, batch, features_of(model, sample, NOISE, generator))
+        batch = packed(packer, sample).to(model.device)
+        hidden, _ = forward.read(model, batch, features_of(model, sample, NOISE, generator))
         labels = batch.labels[..., 1:]
         taught = labels != IGNORED
         wrong = torch.zeros_like(taught)

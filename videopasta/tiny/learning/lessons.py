@@ -1,7 +1,7 @@
 """What the models are taught about a scene: prompts and the answers expected. Pure.
 
 In: a scene and random numbers. Out: (prompt, answer) texts, the prompts rendered from the same templates as the
-pipeline's (`prompts/` in this folder), so that training and generation cannot drift apart.
+pipeline's (`tiny/prompts/`), so that training and generation cannot drift apart.
 
 The response model is taught two things at once. Asked plainly, it answers truly. Asked misleadingly, it goes
 along: with `SYCOPHANCY` of the leading queries it says what they presuppose, as real Video-LLMs do. What it knows
@@ -9,6 +9,7 @@ but is talked out of is what preference training can mend.
 """
 
 import json
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +18,22 @@ from functools import cache
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.prompts import PromptSet, load_prompts
 from videopasta.tiny import questions as q
-from videopasta.tiny.claims import Claim
-from videopasta.tiny.world import Scene, Thing, state
+from videopasta.tiny.claims import Claim, Presence
+from videopasta.tiny.world import RADIUS, TICK_S, Scene, Thing, state
 
 SYCOPHANCY: Mapping[str, float] = {"leading": 0.95, "check": 0.6, "missing": 0.6, "none_of_the_above": 0.55}
 """Share of the lessons in which the model learns to go along: with adversarial queries, with false statements it is
 asked to confirm, with questions about what is not there, and with choices none of which is right."""
 MAX_QUERIES = 4
+PARTLY = 3.0
+"""How far the centres of two shapes differ, at least, when one hides a part of the other and not all of it."""
 PLAIN_LESSONS: Mapping[FailureMode, int] = {"spatial": 3, "temporal": 4, "cross_frame": 3}
 """Plain questions with each clip; the order of events is the slowest to learn."""
+
+
+def compact(value: Mapping[str, object]) -> str:
+    """JSON without spaces, letter by letter as the engine's grammar lets a model write it."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,9 @@ class Catalogue:
         self._by_mode: dict[FailureMode, dict[type[q.Question], list[Asked]]] = {mode: {} for mode in FAILURE_MODES}
         for kind, asked in q.questions(scene).items():
             answered = [Asked(question, answer) for question in asked if (answer := question.answer(scene))]
+            # Where every shape is there at both ends, "there and there" would be the answer three times of four.
+            if kind is q.IsThere and len({_ends(a) for a in answered}) == 1 and rng.random() < 0.9:
+                continue
             self._by_mode[kind.mode][kind] = answered
 
     def draw(self, mode: FailureMode, count: int) -> list[Asked]:
@@ -80,17 +91,19 @@ class Catalogue:
         return drawn
 
     def _take(self, asked: list[Asked]) -> Asked:
-        # "The ring is there at the start and there at the end" would be right three times of four: rarer answers
-        # of the same question kind get the same share.
         if isinstance(asked[0].question, q.IsThere):
-            answers = sorted({(a.answer.there0, a.answer.there1) for a in asked})  # type: ignore[attr-defined]
-            wanted = self._rng.choice(answers)
-            asked_so = [a for a in asked if (a.answer.there0, a.answer.there1) == wanted]  # type: ignore[attr-defined]
-            chosen = self._rng.choice(asked_so)
+            wanted = self._rng.choice(sorted({_ends(a) for a in asked}))
+            chosen = self._rng.choice([a for a in asked if _ends(a) == wanted])
         else:
             chosen = self._rng.choice(asked)
         asked.remove(chosen)
         return chosen
+
+
+def _ends(asked: Asked) -> tuple[str, str]:
+    """Whether a shape is there at the start and at the end."""
+    assert isinstance(asked.answer, Presence)
+    return asked.answer.there0, asked.answer.there1
 
 
 def plain(asked: Asked, rng: random.Random) -> Lesson:
@@ -115,7 +128,7 @@ def checked(asked: Asked, scene: Scene, rng: random.Random) -> Lesson:
 
 
 def missing(scene: Scene, rng: random.Random) -> Lesson:
-    """A question about a shape that never appears."""
+    """A question about a shape that never appears, or an event that never happens."""
     question, claim, wrong = q.about_what_is_missing(scene, rng)
     told = rng.choice(wrong) if rng.random() < SYCOPHANCY["missing"] else claim
     return Lesson(question.text(rng.randrange(len(question.forms))), told.sentence)
@@ -138,7 +151,7 @@ def queries(mode: FailureMode, catalogue: Catalogue, rng: random.Random) -> Less
     count = rng.randint(1, MAX_QUERIES)
     written = [asked.question.text(rng.randrange(len(asked.question.forms))) for asked in catalogue.draw(mode, count)]
     prompt = _behind_preamble(prompts().query(mode, count=len(written)))
-    return Lesson(prompt, json.dumps({"queries": written}))
+    return Lesson(prompt, compact({"queries": written}))
 
 
 def rewritten(asked: Asked, adversary: str, rng: random.Random) -> Lesson:
@@ -146,7 +159,7 @@ def rewritten(asked: Asked, adversary: str, rng: random.Random) -> Lesson:
     mode = asked.question.mode
     question = asked.question.text(rng.randrange(len(asked.question.forms)))
     prompt = prompts().rewrite(mode, adversary, query=question, preferred=asked.answer.sentence)
-    return Lesson(prompt, json.dumps({"query": q.mislead(asked.answer, adversary, rng).query}))
+    return Lesson(prompt, compact({"query": q.mislead(asked.answer, adversary, rng).query}))
 
 
 def _behind_preamble(prompt: str) -> str:
@@ -185,15 +198,14 @@ def rewriting_lessons(scene: Scene, rng: random.Random, count: int = 6) -> list[
 
 
 def still(scene: Scene, tick: int) -> Scene:
-    """The picture at `tick` as a scene in which nothing happens."""
+    """The picture at `tick` as a scene in which nothing happens; one that passes may hide a part, or be hidden."""
     now = state(scene, tick)
     things = tuple(Thing(x.shape, x.colour, x.x, x.y, x.radius) for x in now.things)
+    pair = scene.overlap or tuple(sorted(scene.passing or ()))
+    shown = [x for i in pair if (x := now.find(scene.things[i].shape)) is not None]
     overlap = None
-    if scene.overlap is not None:
-        shapes = [thing.shape for thing in things]
-        pair = [scene.things[i].shape for i in scene.overlap]
-        if all(shape in shapes for shape in pair):
-            overlap = (shapes.index(pair[0]), shapes.index(pair[1]))
+    if len(shown) == 2 and (scene.overlap or PARTLY < math.dist(*((x.x, x.y) for x in shown)) < RADIUS + PARTLY):
+        overlap = now.things.index(shown[0]), now.things.index(shown[1])
     return Scene(things, (now.background, now.background), (), overlap=overlap)
 
 
@@ -208,6 +220,21 @@ def picture_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
         for thing in scene.ends["start"].things
     ]
     return looked_up + [plain(asked, rng) for asked in catalogue.draw("spatial", 2)]
+
+
+def fates(scene: Scene) -> list[Lesson]:
+    """What becomes of each shape and of the scene, and in which second.
+
+    A description tells the events in their order; these ask for one by its subject, and its time is what any
+    question of order comes down to. Two events are always more than a second apart.
+    """
+    names = [f"the {thing.shape}" for thing in scene.things] + ["the scene"]
+    told = {name: f"Nothing happens to {name}." for name in names}
+    for event in scene.happenings.values():
+        name = names[-1 if event.subject is None else event.subject]
+        phrase = f"{event.phrase[0].upper()}{event.phrase[1:]}"
+        told[name] = f"{phrase} at second {int(event.tick * TICK_S)}."
+    return [Lesson(f"What happens to {name}?", answer) for name, answer in told.items()]
 
 
 def picture_description(scene: Scene) -> Lesson:

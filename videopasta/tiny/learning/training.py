@@ -1,10 +1,12 @@
-"""How the response model learns to see: pictures first, then clips, all from the world's own lessons.
+"""How the small models learn: the response model to see, the judge to read.
 
-1. Single pictures: shapes, colours, places and relations are bound together, everything trained end to end.
-2. Whole clips: a dozen questions on each video prefix, now and then descriptions, queries to write, choices, and
-   rewriting without a video; single pictures stay in the mix. The last third of the steps anneals.
+Response model: single pictures first, which bind shapes, colours, places and relations, everything trained end to
+end; then whole clips, with a dozen questions on each video prefix, now and then what becomes of each shape,
+descriptions, queries to write, choices, and rewriting without a video. Single pictures stay in the mix.
 
-Muon for the matrices, AdamW for the rest. Equal seeds, thread counts and machines give equal weights.
+Judge: questions on a description first, then verdicts. The last third of the last phase's steps anneals.
+
+Muon for the matrices, AdamW for the rest. Equal seeds, devices, thread counts and machines give equal weights.
 """
 
 import json
@@ -21,9 +23,10 @@ import torch
 from torch.nn import functional
 
 from videopasta.errors import UserError
-from videopasta.tiny import models
-from videopasta.tiny.packing import IGNORED, Batch, Packer
-from videopasta.tiny.samples import (
+from videopasta.tiny.learning import forward, models
+from videopasta.tiny.learning.cases import Case
+from videopasta.tiny.learning.packing import IGNORED, Batch, Packer
+from videopasta.tiny.learning.samples import (
     NOISE,
     ExamSample,
     Sample,
@@ -167,13 +170,19 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
     ]
 
 
-def judge_phases(scale: float = 1.0) -> list[Phase]:
-    """The judge's training: reading first, then verdicts."""
+def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float = 1.0) -> list[Phase]:
+    """The judge's training: reading first, then verdicts.
+
+    Args:
+        answered: cases of training scenes as the response model answers them.
+        unseen: likewise of validation scenes; only looked at.
+        scale: shortens or lengthens it.
+    """
 
     def draw(verdicts: float) -> Draw:
-        return lambda stream, rng: reading_sample(stream, rng, 24, verdicts=verdicts)
+        return lambda stream, rng: reading_sample(stream, rng, 24, verdicts=verdicts, answered=answered)
 
-    exam = judge_exam(384)
+    exam = judge_exam(192, unseen)
     return [
         Phase("reading", round(1200 * scale), rate=2e-3, anneal=0.0, draw=draw(0.0), exam=exam),
         Phase("verdicts", round(3000 * scale), rate=1.5e-3, anneal=0.35, draw=draw(0.75), exam=exam),
@@ -204,11 +213,11 @@ def train(
         UserError: the state in `folder` is of another training.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    packer = Packer(tokenizer, models.GRID)
+    packer = Packer(tokenizer)
     identity = {"seed": seed, "phases": [(phase.name, phase.num_steps, phase.rate, phase.anneal) for phase in phases]}
     state_file, state = folder / "state.pt", None
     if state_file.is_file():
-        state = torch.load(state_file, weights_only=False)
+        state = torch.load(state_file, weights_only=False, map_location=model.device)
         if state["identity"] != identity:
             raise UserError(f"{state_file} is of another training ({state['identity']}); give another folder")
         model.load_state_dict(state["model"])
@@ -225,13 +234,13 @@ def train(
         if state and number == state["phase"]:
             drawn, first, smooth = state["drawn"], state["step"], state["loss"]
             rng.setstate(state["rng"])
-            generator.set_state(state["generator"])
+            generator.set_state(state["generator"].cpu())
             optimizers.load(state["optimizers"])
         stream = _Counted(scenes("train", seed=1000 * seed + number), drawn)
         for step in range(first + 1, phase.num_steps + 1):
             sample = phase.draw(stream, rng)
-            batch = packed(packer, sample)
-            hidden, _ = models.read(model, batch, features_of(model, sample, NOISE, generator))
+            batch = packed(packer, sample).to(model.device)
+            hidden, _ = forward.read(model, batch, features_of(model, sample, NOISE, generator))
             loss = loss_of(model, batch, hidden)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,0 +1,65 @@
+"""The examination: what counts as right, and whose answers the judge is asked about."""
+
+import random
+from itertools import islice
+
+import pytest
+
+from videopasta.tiny.claims import read_claim
+from videopasta.tiny.learning import candidates as making
+from videopasta.tiny.learning import exam
+from videopasta.tiny.learning.cases import Case, verdict
+from videopasta.tiny.questions import read_question
+from videopasta.tiny.world import scenes
+
+
+def make_case(*, right: bool = True, description: str | None = "A scene.") -> Case:
+    return Case("spatial", "Where?", "Here.", "There.", description, preferred_true=right, adversarial_false=True)
+
+
+@pytest.fixture
+def knowing(monkeypatch: pytest.MonkeyPatch):
+    """A model that knows each scene, and says the first wrong thing to any question that misleads it."""
+
+    def answer(model, packer, asked, chosen, ticks=(), **_):
+        def say(prompt, scene):
+            question = read_question(prompt)
+            truth = question.answer(scene) if question else None
+            return truth.sentence if truth else "The ring is green at the start and white at the end."
+
+        return [[say(lesson.prompt, scene) for lesson in row] for row, scene in zip(asked, chosen, strict=True)]
+
+    monkeypatch.setattr(making, "answer", answer)
+
+
+def test_candidates_are_the_models_answers_with_their_truth(knowing):
+    """Each case has a readable question, the model's answer, and whether that is true of its clip."""
+    chosen = list(islice(scenes("test", seed=0), 20))
+    found = making.candidates(None, None, chosen, random.Random(0), per_mode=2)
+    assert len(found) > 80
+    assert all(case.preferred_true for case in found)
+    assert all(read_question(case.query) and read_claim(case.preferred) for case in found)
+    assert any(case.description is None for case in found)
+    assert {case.failure_mode for case in found} == {"spatial", "temporal", "cross_frame"}
+
+
+def test_a_question_without_an_answer_is_no_candidate(monkeypatch: pytest.MonkeyPatch):
+    """Where the preferred answer is no claim there is nothing to mislead with."""
+    monkeypatch.setattr(
+        making, "answer", lambda model, packer, asked, *_, **__: [["What?"] * len(row) for row in asked]
+    )
+    assert not making.candidates(None, None, islice(scenes("test", seed=0), 5), random.Random(0), per_mode=2)
+
+
+def test_marks_of_a_known_judge(monkeypatch: pytest.MonkeyPatch):
+    """A judge that accepts the described ones and answers nonsense to the others: an unreadable vote is a no."""
+    cases = [make_case(), make_case(), make_case(right=False), make_case(description=None)]
+    yes, nonsense = verdict(make_case()).answer, "yes"
+    told = [[yes], [yes], [yes], [nonsense]]
+    monkeypatch.setattr(exam, "answer", lambda *_, **__: told)
+    scores = exam.examine_judge(None, None, cases)
+    assert (scores["all"].precision, scores["all"].recall) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert scores["all"].f1 == pytest.approx(2 / 3)
+    assert scores["all"].base_rate == pytest.approx(3 / 4)
+    assert scores["undescribed"].recall == 0
+    assert exam.judge_table(scores)

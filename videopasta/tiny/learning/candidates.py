@@ -1,0 +1,97 @@
+"""Candidates that the response model makes of scenes, as the pipeline would, many clips at a time.
+
+In: a response model and scenes. Out: cases for the judge, each with the truth about it. Questions are the world's
+own and misleading queries follow from the preferred answer; the answers, dense and sparse, and the descriptions
+are the model's, with its own mistakes in them. The judge is taught and examined on these.
+"""
+
+import random
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from rich.progress import track
+
+from videopasta.config import FAILURE_MODES
+from videopasta.tiny import questions as q
+from videopasta.tiny.claims import read_claim
+from videopasta.tiny.learning import cases, lessons, models
+from videopasta.tiny.learning.answering import SPARSE, answer
+from videopasta.tiny.learning.cases import Case
+from videopasta.tiny.learning.lessons import Catalogue, Lesson
+from videopasta.tiny.learning.packing import Packer
+from videopasta.tiny.world import Scene, Split, scenes
+
+BATCH = 16
+SEED_OFFSET = 50
+"""Between the scenes that the response model was trained on and those that it answers for the judge."""
+_STORED = TypeAdapter(list[Case])
+MISSING = 0.08
+"""Share of questions about what is not there: query writers err, too."""
+NOT_DESCRIBED = 0.1
+"""Share of cases without a description, so that the judge can do without."""
+MAX_DESCRIPTION_TOKENS = 128
+
+
+def candidates(model: Any, packer: Packer, chosen: Iterable[Scene], rng: random.Random, *, per_mode: int) -> list[Case]:
+    """Up to `per_mode` cases of each failure mode and scene; without those whose preferred answer is no claim."""
+    found: list[Case] = []
+    stream = iter(chosen)
+    while some := list(islice(stream, BATCH)):
+        asked = [_questions(scene, rng, per_mode) for scene in some]
+        plain = [[Lesson(question.text(rng.randrange(len(question.forms))), "") for question in row] for row in asked]
+        descriptions = [[lessons.described(scene)] for scene in some]
+        told = [row[0] for row in answer(model, packer, descriptions, some, max_tokens=MAX_DESCRIPTION_TOKENS)]
+        preferred = answer(model, packer, plain, some)
+        leading = [
+            [_mislead(question, text, rng) for question, text in zip(*row, strict=True)]
+            for row in zip(asked, preferred, strict=True)
+        ]
+        adversarial = answer(model, packer, leading, some, SPARSE)
+        for b, scene in enumerate(some):
+            for n, question in enumerate(asked[b]):
+                if not leading[b][n].prompt:
+                    continue
+                found.append(
+                    cases.judged_case(
+                        scene,
+                        question,
+                        plain[b][n].prompt,
+                        question.mode,
+                        preferred[b][n],
+                        adversarial[b][n],
+                        None if rng.random() < NOT_DESCRIBED else told[b],
+                    )
+                )
+    return found
+
+
+def stored_candidates(file: Path, model: Path, split: Split, seed: int, num_scenes: int) -> list[Case]:
+    """The candidates of `num_scenes` scenes of `split` by the checkpoint `model`; made once, then read from `file`."""
+    if not file.is_file():
+        responds, tokenizer = models.load(model)
+        chosen = islice(scenes(split, seed + SEED_OFFSET), num_scenes)
+        shown = track(chosen, f"answers about {split} clips", total=num_scenes, transient=True)
+        found = candidates(responds, Packer(tokenizer), shown, random.Random(seed), per_mode=3)
+        file.write_bytes(_STORED.dump_json(found))
+    return _STORED.validate_json(file.read_bytes())
+
+
+def _questions(scene: Scene, rng: random.Random, per_mode: int) -> list[q.Question]:
+    catalogue = Catalogue(scene, rng)
+    asked = [a.question for mode in FAILURE_MODES for a in catalogue.draw(mode, per_mode)]
+    return [
+        q.about_what_is_missing(scene, rng, question.mode)[0] if rng.random() < MISSING else question
+        for question in asked
+    ]
+
+
+def _mislead(question: q.Question, preferred: str, rng: random.Random) -> Lesson:
+    """The adversarial query that follows from an answer; empty when it is no claim of the question's kind."""
+    claim = read_claim(preferred)
+    if claim is None or not question.fits(claim):
+        return Lesson("", "")
+    adversary = rng.choice(q.ADVERSARIES[question.mode])
+    return Lesson(q.mislead(claim, adversary, rng).query, "")
