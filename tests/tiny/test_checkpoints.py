@@ -45,7 +45,7 @@ def asked(settings, tmp_path_factory) -> list[tuple[Video, str]]:
     found = []
     for number, scene in enumerate(islice(scenes("test", seed=3), NUM_CLIPS)):
         write_video(scene, folder / "clip.mp4")
-        plan = settings.plans.preferred["spatial"]
+        plan = settings.plans.preferred.spatial
         decoded = decode_clip(ClipRequest(str(folder / "clip.mp4"), None, None, {"dense": plan}, settings.decode))
         seen = decoded.plans["dense"]
         kinds = list(questions(scene).values())

@@ -51,6 +51,29 @@ def test_a_question_without_an_answer_is_no_candidate(monkeypatch: pytest.Monkey
     assert not making.candidates(None, None, islice(scenes("test", seed=0), 5), random.Random(0), per_mode=2)
 
 
+def test_who_knows_gets_all_and_who_guesses_gets_the_prior(monkeypatch: pytest.MonkeyPatch):
+    """Full marks for the truth; of two possible answers a guess is right half of the time."""
+    chosen = list(islice(scenes("test", seed=0), 60))
+
+    def answer(model, packer, asked, some, ticks=()):
+        return [[_truth(lesson.prompt, scene) for lesson in row] for row, scene in zip(asked, some, strict=True)]
+
+    monkeypatch.setattr(exam, "answer", answer)
+    few = exam.priors(300)
+    monkeypatch.setattr(exam, "priors", lambda: few)
+    scores = exam.examine(None, None, split="test", seed=0, num_clips=len(chosen))
+    assert all(score.plain == score.sparse == 1 for score in scores.values())
+    assert all(score.misled == 0 for score in scores.values())
+    assert 0.35 < scores["temporal/WhichFirst"].prior < 0.65
+    assert exam.table(scores)
+
+
+def _truth(prompt: str, scene) -> str:
+    question = read_question(prompt)
+    truth = question.answer(scene) if question else None
+    return truth.sentence if truth else "Nothing."
+
+
 def test_marks_of_a_known_judge(monkeypatch: pytest.MonkeyPatch):
     """A judge that accepts the described ones and answers nonsense to the others: an unreadable vote is a no."""
     cases = [make_case(), make_case(), make_case(right=False), make_case(description=None)]

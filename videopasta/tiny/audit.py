@@ -81,7 +81,7 @@ class Audit:
     preferred_true: dict[str, Share]
     """Of all candidates, whose preferred answer is true."""
     adversarial_true: dict[str, Share]
-    """Of the candidates that reached a judge, whose adversarial answer is not false: false negatives."""
+    """Of the candidates that reached a judge, whose adversarial answer is true or unreadable: false negatives."""
     judge: dict[str, Share]
     """`precision`, `recall`, `f1` of accepting right candidates, and `base_rate`: how many are right unjudged."""
     unreadable_queries: Share
@@ -92,7 +92,7 @@ class Audit:
 
         def plain(value: Any) -> Any:
             if isinstance(value, Share):
-                return {"value": value.value, "low": value.low, "high": value.high, "count": value.count}
+                return vars(value) if value.count else {"value": None, "low": None, "high": None, "count": 0}
             return {name: plain(part) for name, part in value.items()} if isinstance(value, dict) else value
 
         return {name: plain(value) for name, value in vars(self).items()}
@@ -181,8 +181,9 @@ def tables(result: Audit) -> list[RenderableType]:
     groups = Table("", title=f"truth audit of {result.num_clips} clips, 95 % intervals", title_justify="left")
     for name in ("kept pairs right", "preferred true", "adversarial not false"):
         groups.add_column(name, justify="right")
-    for name in result.adversarial_true:
-        shares = (result.kept_right.get(name), result.preferred_true.get(name), result.adversarial_true[name])
+    names = {*result.kept_right, *result.preferred_true, *result.adversarial_true}
+    for name in ("all", *sorted(names - {"all"})):
+        shares = (result.kept_right.get(name), result.preferred_true.get(name), result.adversarial_true.get(name))
         groups.add_row(name, *("" if share is None else str(share) for share in shares))
     judge = Table("judge", "", title_justify="left")
     for name, share in result.judge.items():

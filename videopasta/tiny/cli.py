@@ -18,13 +18,13 @@ Split = Annotated[
     Literal["train", "validation", "test"],
     typer.Option(help="They share no combination of coloured shapes"),
 ]
-Seed = Annotated[int, typer.Option(help="Another seed gives other scenes, and other weights")]
+Seed = Annotated[int, typer.Option(help="Another seed gives other scenes; in a training, other weights")]
 
 
 @app.command()
 def clips(
     folder: Annotated[Path, typer.Argument(help="Gets clip_000.mp4, ... and truth.jsonl")],
-    num: Annotated[int, typer.Option(help="How many clips")] = 60,
+    num: Annotated[int, typer.Option(min=1, help="How many clips")] = 60,
     split: Split = "test",
     seed: Seed = 0,
 ) -> None:
@@ -44,8 +44,10 @@ def train(
         str, typer.Option(help="Whose answers the judge learns to judge: tiny:vl, or the folder of a checkpoint")
     ] = "tiny:vl",
     seed: Seed = 0,
-    scale: Annotated[float, typer.Option(help="Share of the steps: 0.01 is a try, 1 the whole training")] = 1.0,
-    threads: Annotated[int, typer.Option(help="Processor threads; another number rounds otherwise")] = 2,
+    scale: Annotated[
+        float, typer.Option(min=0.001, help="Share of the steps: 0.01 is a try, 1 the whole training")
+    ] = 1.0,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads; another number rounds otherwise")] = 2,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU where there is one")] = None,
 ) -> None:
     """Train a model from nothing. Interrupted, the same command goes on from its last state."""
@@ -69,7 +71,10 @@ def train(
         fresh.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), tokenizer, phases, out, seed=seed
     )
     models.save(fresh, tokenizer, out / "model")
-    console.print(f"{out / 'model'}: load it as any checkpoint, --set response_model.model={out / 'model'}")
+    made = (out / "model").resolve()
+    console.print(
+        f"{made}: load it as any checkpoint, --set {'response' if model == 'vl' else 'judge'}_model.model={made}"
+    )
 
 
 @app.command()
@@ -78,7 +83,7 @@ def exam(
         str, typer.Argument(help="The response model: tiny:vl, or the folder of a checkpoint")
     ] = "tiny:vl",
     judge: Annotated[str, typer.Option(help="The judge, examined on what the response model says")] = "tiny:judge",
-    num: Annotated[int, typer.Option(help="Clips")] = 300,
+    num: Annotated[int, typer.Option(min=1, help="Clips")] = 300,
     split: Split = "test",
     seed: Seed = 0,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the scores here as well")] = None,

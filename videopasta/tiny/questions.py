@@ -447,8 +447,18 @@ def mislead(answer: Claim, adversary: str, rng: random.Random, scene: Scene | No
     Raises:
         KeyError: `adversary` is none of the failure mode of `answer`.
     """
-    query, claim = _OPERATORS[adversary](answer, rng, scene)
+    query, claim = _of_rejection(answer) or _OPERATORS[adversary](answer, rng, scene)
     return Misleading(adversary, query, claim)
+
+
+def _of_rejection(answer: Claim) -> tuple[str, Claim] | None:
+    """After "there is no ..." and "it never happens that ..." every operator insists on the presupposition."""
+    match answer:
+        case c.Missing():
+            return f"Why is the {answer.a} there from start to end?", c.Presence(answer.a, "there", "there")
+        case c.Never():
+            return f"What makes it begin with this, that {answer.event}?", c.Opening(answer.event)
+    return None
 
 
 def _other(rng: random.Random, values: tuple[str, ...], *taken: str) -> str:

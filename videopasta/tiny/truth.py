@@ -20,7 +20,11 @@ _SCENE = TypeAdapter(Scene)
 
 
 def write_clips(scenes: Iterable[Scene], folder: Path) -> None:
-    """Each scene as `folder`/clip_NNN.mp4, and the truth about all of them."""
+    """Each scene as `folder`/clip_NNN.mp4, and the truth about all of them.
+
+    Raises:
+        UserError: `folder` holds other clips, whose truth would be lost.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for number, scene in enumerate(scenes):
@@ -28,6 +32,9 @@ def write_clips(scenes: Iterable[Scene], folder: Path) -> None:
         write_video(scene, path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         lines.append(json.dumps({"file": path.name, "sha256": digest, "scene": _SCENE.dump_python(scene)}))
+    others = {path.name for path in folder.glob("clip_*.mp4")} - {f"clip_{i:03d}.mp4" for i in range(len(lines))}
+    if others:
+        raise UserError(f"{folder}: holds {len(others)} more clips, such as {min(others)}; give an empty folder")
     (folder / FILE_NAME).write_text("\n".join(lines) + "\n")
 
 

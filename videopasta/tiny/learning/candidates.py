@@ -14,20 +14,25 @@ from typing import Any
 from pydantic import TypeAdapter
 from rich.progress import track
 
-from videopasta.config import FAILURE_MODES
+from videopasta.config import FAILURE_MODES, GenerateConfig
+from videopasta.engine.models import revision_of
+from videopasta.errors import UserError
+from videopasta.generate.guards import check_pair
 from videopasta.tiny import questions as q
-from videopasta.tiny.claims import read_claim
+from videopasta.tiny.claims import Missing, Never, read_claim
 from videopasta.tiny.learning import cases, lessons, models
 from videopasta.tiny.learning.answering import SPARSE, answer
 from videopasta.tiny.learning.cases import Case
 from videopasta.tiny.learning.lessons import Catalogue, Lesson
 from videopasta.tiny.learning.packing import Packer
+from videopasta.tiny.learning.sources import source_hash
 from videopasta.tiny.world import Scene, Split, scenes
 
 BATCH = 16
 SEED_OFFSET = 50
 """Between the scenes that the response model was trained on and those that it answers for the judge."""
-_STORED = TypeAdapter(list[Case])
+GUARDS = GenerateConfig().guards
+_STORED = TypeAdapter(tuple[str, list[Case]])
 MISSING = 0.08
 """Share of questions about what is not there: query writers err, too."""
 NOT_DESCRIBED = 0.1
@@ -36,7 +41,10 @@ MAX_DESCRIPTION_TOKENS = 128
 
 
 def candidates(model: Any, packer: Packer, chosen: Iterable[Scene], rng: random.Random, *, per_mode: int) -> list[Case]:
-    """Up to `per_mode` cases of each failure mode and scene; without those whose preferred answer is no claim."""
+    """Up to `per_mode` cases of each failure mode and scene, less those that no judge sees.
+
+    Those are what the pipeline's guards drop, and preferred answers that neither answer the question nor reject it.
+    """
     found: list[Case] = []
     stream = iter(chosen)
     while some := list(islice(stream, BATCH)):
@@ -52,7 +60,7 @@ def candidates(model: Any, packer: Packer, chosen: Iterable[Scene], rng: random.
         adversarial = answer(model, packer, leading, some, SPARSE)
         for b, scene in enumerate(some):
             for n, question in enumerate(asked[b]):
-                if not leading[b][n].prompt:
+                if not leading[b][n].prompt or check_pair(preferred[b][n], adversarial[b][n], GUARDS):
                     continue
                 found.append(
                     cases.judged_case(
@@ -69,14 +77,23 @@ def candidates(model: Any, packer: Packer, chosen: Iterable[Scene], rng: random.
 
 
 def stored_candidates(file: Path, model: Path, split: Split, seed: int, num_scenes: int) -> list[Case]:
-    """The candidates of `num_scenes` scenes of `split` by the checkpoint `model`; made once, then read from `file`."""
+    """The candidates of `num_scenes` scenes of `split` by the checkpoint `model`; made once, then read from `file`.
+
+    Raises:
+        UserError: those in `file` were made otherwise.
+    """
+    made_by = f"{revision_of(str(model), None, None)}, {split}, seed {seed}, {num_scenes} scenes, {source_hash()}"
     if not file.is_file():
         responds, tokenizer = models.load(model)
         chosen = islice(scenes(split, seed + SEED_OFFSET), num_scenes)
         shown = track(chosen, f"answers about {split} clips", total=num_scenes, transient=True)
         found = candidates(responds, Packer(tokenizer), shown, random.Random(seed), per_mode=3)
-        file.write_bytes(_STORED.dump_json(found))
-    return _STORED.validate_json(file.read_bytes())
+        file.with_suffix(".new").write_bytes(_STORED.dump_json((made_by, found)))
+        file.with_suffix(".new").replace(file)
+    stored_by, stored = _STORED.validate_json(file.read_bytes())
+    if stored_by != made_by:
+        raise UserError(f"{file}: made by {stored_by}, wanted {made_by}; give another folder")
+    return stored
 
 
 def _questions(scene: Scene, rng: random.Random, per_mode: int) -> list[q.Question]:
@@ -89,9 +106,9 @@ def _questions(scene: Scene, rng: random.Random, per_mode: int) -> list[q.Questi
 
 
 def _mislead(question: q.Question, preferred: str, rng: random.Random) -> Lesson:
-    """The adversarial query that follows from an answer; empty when it is no claim of the question's kind."""
+    """The adversarial query that follows from an answer; empty when none does."""
     claim = read_claim(preferred)
-    if claim is None or not question.fits(claim):
+    if claim is None or not (question.fits(claim) or isinstance(claim, Missing | Never)):
         return Lesson("", "")
     adversary = rng.choice(q.ADVERSARIES[question.mode])
     return Lesson(q.mislead(claim, adversary, rng).query, "")

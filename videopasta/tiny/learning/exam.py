@@ -103,13 +103,15 @@ def examine_judge(judge: Any, packer: Packer, cases: Sequence[Case]) -> dict[str
 
 
 def _judge_score(outcomes: Sequence[tuple[bool, bool]]) -> JudgeScore:
+    """NaN where there is nothing to divide by."""
     right = sum(is_right for is_right, _ in outcomes)
     accepted = sum(accepts for _, accepts in outcomes)
     both = sum(is_right and accepts for is_right, accepts in outcomes)
     precision = both / accepted if accepted else math.nan
     recall = both / right if right else math.nan
     f1 = 2 * both / (right + accepted) if right + accepted else math.nan
-    return JudgeScore(len(outcomes), right / len(outcomes), precision, recall, f1)
+    base_rate = right / len(outcomes) if outcomes else math.nan
+    return JudgeScore(len(outcomes), base_rate, precision, recall, f1)
 
 
 def judge_table(scores: dict[str, JudgeScore]) -> Table:
@@ -150,15 +152,14 @@ def _leading(asked: Asked, scene: Scene, rng: random.Random) -> Lesson:
 
 
 def _guess(question: q.Question) -> Claim | None:
-    return priors().get(question)
+    """The best answer without a look; where training scenes never had the question, the first one it allows."""
+    nothing = Scene((), ("", ""), ())
+    return priors().get(question) or next(iter(question.possible(nothing)), None)
 
 
 @cache
 def priors(num_scenes: int = 20_000) -> dict[q.Question, Claim]:
-    """The most frequent answer to each question over training scenes: the best guess without a look.
-
-    A question that none of those scenes had is not guessed, and counts as wrong.
-    """
+    """The most frequent answer to each question over training scenes."""
     counts = _count(islice(scenes("train", seed=7), num_scenes), random.Random(7))
     return {question: answers.most_common(1)[0][0] for question, answers in counts.items()}
 

@@ -154,6 +154,12 @@ def queries(mode: FailureMode, catalogue: Catalogue, rng: random.Random) -> Less
     return Lesson(prompt, compact({"queries": written}))
 
 
+def rejected(scene: Scene, mode: FailureMode, rng: random.Random) -> Asked:
+    """A question of `mode` about what is not there, with the answer that says so."""
+    question, claim, _ = q.about_what_is_missing(scene, rng, mode)
+    return Asked(question, claim)
+
+
 def rewritten(asked: Asked, adversary: str, rng: random.Random) -> Lesson:
     """The rewriting step, a lesson without a video."""
     mode = asked.question.mode
@@ -174,6 +180,8 @@ def short_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
     spare = [a for mode, count in PLAIN_LESSONS.items() for a in asked[mode][count:]]
     for _ in range(2):
         one = rng.choice(spare)
+        if rng.random() < 0.1:
+            one = rejected(scene, one.question.mode, rng)
         taught.append(misled(one, rng.choice(q.ADVERSARIES[one.question.mode]), scene, rng))
     taught.append(missing(scene, rng) if rng.random() < 0.3 else checked(rng.choice(spare), scene, rng))
     return taught
@@ -193,7 +201,8 @@ def rewriting_lessons(scene: Scene, rng: random.Random, count: int = 6) -> list[
     lessons = []
     for mode in FAILURE_MODES:
         for asked in catalogue.draw(mode, count // 3):
-            lessons.append(rewritten(asked, rng.choice(q.ADVERSARIES[mode]), rng))
+            one = rejected(scene, mode, rng) if rng.random() < 0.1 else asked
+            lessons.append(rewritten(one, rng.choice(q.ADVERSARIES[mode]), rng))
     return lessons
 
 

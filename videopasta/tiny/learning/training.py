@@ -39,6 +39,7 @@ from videopasta.tiny.learning.samples import (
     reading_sample,
     score,
 )
+from videopasta.tiny.learning.sources import source_hash
 from videopasta.tiny.world import Scene, scenes
 
 WARMUP_STEPS = 50
@@ -214,12 +215,19 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     packer = Packer(tokenizer)
-    identity = {"seed": seed, "phases": [(phase.name, phase.num_steps, phase.rate, phase.anneal) for phase in phases]}
+    identity = {
+        "seed": seed,
+        "phases": [(phase.name, phase.num_steps, phase.rate, phase.anneal) for phase in phases],
+        "device": f"{model.device.type}, {torch.get_num_threads()} threads",
+        "code": source_hash(),
+    }
     state_file, state = folder / "state.pt", None
     if state_file.is_file():
         state = torch.load(state_file, weights_only=False, map_location=model.device)
         if state["identity"] != identity:
-            raise UserError(f"{state_file} is of another training ({state['identity']}); give another folder")
+            raise UserError(
+                f"{state_file} is of another training ({state['identity']}, not {identity}); give another folder"
+            )
         model.load_state_dict(state["model"])
     generator = torch.Generator().manual_seed(seed)
     rng = random.Random(seed)

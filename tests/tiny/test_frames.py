@@ -1,0 +1,31 @@
+"""What the models are taught on is what the pipeline shows them."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from videopasta.config import GenerateConfig, load_config
+from videopasta.tiny.cli import DEMO_CONFIG
+from videopasta.tiny.learning.answering import DENSE, SPARSE
+from videopasta.tiny.learning.samples import NOISE
+from videopasta.tiny.render import MODEL_SIZE, frames, write_video
+from videopasta.tiny.world import NUM_TICKS, TICK_S, scenes
+from videopasta.video import ClipRequest, decode_clip
+
+
+def test_decoded_frames_are_the_drawn_ones(tmp_path: Path):
+    """Through H.264 and the resize, at the ticks of both plans, they differ by less than the noise of training."""
+    settings = load_config(GenerateConfig, DEMO_CONFIG, [])
+    plans = {"dense": settings.plans.preferred.temporal, "sparse": settings.plans.adversarial}
+    for scene in islice(scenes("test", seed=0), 5):
+        write_video(scene, tmp_path / "clip.mp4")
+        decoded = decode_clip(ClipRequest(str(tmp_path / "clip.mp4"), None, None, plans, settings.decode))
+        for name, ticks in (("dense", DENSE), ("sparse", SPARSE)):
+            plan = decoded.plans[name]
+            assert [round(seconds / TICK_S, 2) for seconds in plan.timestamps_s] == list(ticks)
+            seen = decoded.frames[plan.key]
+            assert seen.shape[1:3] == (MODEL_SIZE, MODEL_SIZE)
+            difference = np.abs(seen.astype(float) - frames(scene, ticks).astype(float))
+            assert difference.mean() < NOISE
+    assert DENSE[-1] == NUM_TICKS - 1
