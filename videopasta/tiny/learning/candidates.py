@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from rich.progress import track
 
-from videopasta.config import FAILURE_MODES, GenerateConfig
+from videopasta.config import FAILURE_MODES
+from videopasta.config.generate import GuardsConfig
 from videopasta.engine.models import revision_of
 from videopasta.errors import UserError
 from videopasta.generate.guards import check_pair
@@ -31,7 +32,7 @@ from videopasta.tiny.world import Scene, Split, scenes
 BATCH = 16
 SEED_OFFSET = 50
 """Between the scenes that the response model was trained on and those that it answers for the judge."""
-GUARDS = GenerateConfig().guards
+GUARDS = GuardsConfig()
 _STORED = TypeAdapter(tuple[str, list[Case]])
 MISSING = 0.08
 """Share of questions about what is not there: query writers err, too."""
