@@ -1,4 +1,4 @@
-"""The two architectures in any size, their tokenizer and how they are saved: for random and for trained models.
+"""The two architectures in any size, their tokenizer and how they are saved; the random models share its constants.
 
 Qwen2.5-VL sees and writes, Qwen2 reads and writes. Heads have 32 numbers, as vLLM's attention on a CPU wants.
 """

@@ -424,8 +424,8 @@ def _add(cell: Cell, step: Cell) -> Cell:
 def _ticks(rng: random.Random, kinds: list[EventKind]) -> list[int] | None:
     """When each event begins: in order, with rests between them, always in the second frame of a pair.
 
-    Qwen2.5-VL sees frames in pairs. What changes at once is then to be seen within one pair of the dense plan; a
-    sparse plan has other pairs and misses most of it.
+    Qwen2.5-VL sees frames in pairs. What changes at once is then to be seen within one pair of the dense plan; in a
+    sparse plan it may fall between two.
     """
     durations = [-(-DURATION_TICKS.get(kind, 0) // 2) for kind in kinds]
     steps = [max(_MIN_GAP, duration + _MIN_REST) for duration in durations]
