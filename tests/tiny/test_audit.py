@@ -56,12 +56,13 @@ def test_what_is_right(changes, preferred_true, adversarial_false):
 
 
 def test_shares_of_a_known_run():
-    """Four judged candidates: two right ones kept, one wrong one kept, one right one refused."""
+    """Five judged candidates: two right ones kept, one wrong one kept, two right ones refused."""
     wrong = {"chosen": "Right after the circle moves down, the scene changes."}
     rows = [
         make_row(),
         make_row(),
         make_row(**wrong),
+        make_row(accepted=False, drop_reason="judge_not_genuine"),
         make_row(accepted=False, verdict=None, drop_reason="judge_unreadable"),
         make_row(accepted=False, verdict=None, **wrong),
         make_row(video_sha256="unknown"),
@@ -71,10 +72,10 @@ def test_shares_of_a_known_run():
     assert result.num_clips == 1
     assert result.kept_right["all"].value == pytest.approx(2 / 3)
     assert result.judge["precision"].value == pytest.approx(2 / 3)
-    assert result.judge["recall"].value == pytest.approx(2 / 3)
-    assert result.judge["f1"].value == pytest.approx(2 / 3)
-    assert result.judge["base_rate"].value == pytest.approx(3 / 4)
-    assert result.preferred_true["all"].value == pytest.approx(3 / 5)
+    assert result.judge["recall"].value == pytest.approx(2 / 4)
+    assert result.judge["f1"].value == pytest.approx(4 / 7)
+    assert result.judge["base_rate"].value == pytest.approx(4 / 5)
+    assert result.preferred_true["all"].value == pytest.approx(4 / 6)
     assert result.adversarial_true["temporal/reordered"].value == 0
     assert result.unreadable_queries.value == 0
 
