@@ -83,9 +83,10 @@ def exam(
         str, typer.Argument(help="The response model: tiny:vl, or the folder of a checkpoint")
     ] = "tiny:vl",
     judge: Annotated[str, typer.Option(help="The judge, examined on what the response model says")] = "tiny:judge",
-    num: Annotated[int, typer.Option(min=1, help="Clips")] = 300,
+    num: Annotated[int, typer.Option(min=1, help="Clips in a set")] = 300,
+    sets: Annotated[int, typer.Option(min=1, help="Sets of clips; of several: mean and standard deviation")] = 1,
     split: Split = "test",
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help="Of the first set; of each further one, one more")] = 0,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the scores here as well")] = None,
 ) -> None:
     """Ask a response model about unseen clips, plainly, misleadingly and on sparse frames; and its judge about that."""
@@ -95,13 +96,13 @@ def exam(
     from videopasta.tiny.learning.packing import Packer
 
     (responds, tokenizer), (judges, judges_tokenizer) = (models.load(Path(local_path(m))) for m in (model, judge))
-    packer = Packer(tokenizer)
-    scores = exams.examine(responds, packer, split=split, seed=seed, num_clips=num)
-    console.print(exams.table(scores))
-    cases = exams.unseen_cases(responds, packer, split=split, seed=seed, num_clips=num)
-    verdicts = exams.examine_judge(judges, Packer(judges_tokenizer), cases)
-    console.print(exams.judge_table(verdicts))
+    packer, judges_packer = Packer(tokenizer), Packer(judges_tokenizer)
+    responses, verdicts = [], []
+    for number in track(range(seed, seed + sets), "examining", transient=True):
+        responses.append(exams.examine(responds, packer, split=split, seed=number, num_clips=num))
+        cases = exams.unseen_cases(responds, packer, split=split, seed=number, num_clips=num)
+        verdicts.append(exams.examine_judge(judges, judges_packer, cases))
+    console.print(exams.table(responses), exams.judge_table(verdicts))
     if json_ is not None:
-        response = {name: vars(score) for name, score in scores.items()}
-        judged = {name: vars(score) for name, score in verdicts.items()}
-        json_.write_text(json.dumps({"response": response, "judge": judged}, indent=2) + "\n")
+        scores = {"response": responses, "judge": verdicts}
+        json_.write_text(json.dumps(scores, indent=2, default=vars) + "\n")

@@ -442,7 +442,8 @@ def mislead(answer: Claim, adversary: str, rng: random.Random, scene: Scene | No
     """The adversarial query that `adversary` makes of a question that `answer` answers.
 
     The query follows from the answer alone; only which event a misled answer names may depend on `scene`. The
-    misled claim is false wherever `answer` is true, but for chance: "between" names a shape without a look.
+    misled claim is false wherever `answer` is true, but for chance: "in front of" and "between" name
+    shapes without a look.
 
     Raises:
         KeyError: `adversary` is none of the failure mode of `answer`.

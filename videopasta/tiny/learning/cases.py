@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.tiny import questions as q
-from videopasta.tiny.claims import read_claim
-from videopasta.tiny.learning.lessons import Catalogue, Lesson, compact, prompts
+from videopasta.tiny.claims import Claim, read_claim
+from videopasta.tiny.learning.lessons import Asked, Catalogue, Lesson, compact, prompts
 from videopasta.tiny.world import BACKGROUNDS, CELL, COLOURS, Scene
 
 MISSEEN = 0.25
@@ -142,8 +142,33 @@ def verdict(one: Case) -> Lesson:
     return Lesson(prompt, compact(answer))
 
 
-def reading(scene: Scene, rng: random.Random) -> Lesson:
-    """A question answered from the description alone: what judging is made of."""
-    asked = Catalogue(scene, rng).draw(rng.choice(FAILURE_MODES), 1)[0]
-    form = rng.randrange(len(asked.question.forms))
-    return Lesson(f"{q.describe(scene)}\nQuestion: {asked.question.text(form)}", asked.answer.sentence)
+def reading(scene: Scene, rng: random.Random, count: int = 4) -> Lesson:
+    """`count` questions answered from the description alone."""
+    asked = _asked(scene, rng, count)
+    texts = [f"Question: {one.question.text(rng.randrange(len(one.question.forms)))}" for one in asked]
+    return Lesson("\n".join((q.describe(scene), *texts)), " ".join(one.answer.sentence for one in asked))
+
+
+def checking(scene: Scene, rng: random.Random, count: int = 4) -> Lesson:
+    """`count` statements, half of them false, held against the description: what judging is made of."""
+    told, verdicts = [q.describe(scene)], []
+    for letter, asked in zip("ABCD", _asked(scene, rng, count), strict=False):
+        true = rng.random() < 0.5
+        claim = asked.answer if true else _false(asked, scene, rng)
+        told.append(f"{letter}: {claim.sentence}")
+        verdicts.append(f"{letter} is {'right' if true else 'not'}")
+    return Lesson("\n".join(told), ", ".join(verdicts) + ".")
+
+
+def _asked(scene: Scene, rng: random.Random, count: int) -> list[Asked]:
+    catalogue = Catalogue(scene, rng)
+    return rng.sample([a for mode in FAILURE_MODES for a in catalogue.draw(mode, count)], count)
+
+
+def _false(asked: Asked, scene: Scene, rng: random.Random) -> Claim:
+    """A false answer, such as an adversary wants or anything that looks alike."""
+    adversary = rng.choice(q.ADVERSARIES[asked.question.mode])
+    wanted = q.mislead(asked.answer, adversary, rng, scene).claim
+    if wanted is not None and not wanted.holds(scene) and rng.random() < 0.5:
+        return wanted
+    return rng.choice([claim for claim in asked.question.possible(scene) if claim != asked.answer])

@@ -8,13 +8,15 @@ decoded greedily, read back as claims, and held against the scene.
 
 import math
 import random
+import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import Any
 
+from rich.box import MARKDOWN
 from rich.table import Table
 
 from videopasta.config import FAILURE_MODES
@@ -114,26 +116,35 @@ def _judge_score(outcomes: Sequence[tuple[bool, bool]]) -> JudgeScore:
     return JudgeScore(len(outcomes), base_rate, precision, recall, f1)
 
 
-def judge_table(scores: dict[str, JudgeScore]) -> Table:
+def judge_table(sets: Sequence[dict[str, JudgeScore]]) -> Table:
     """Scores for people, in percent."""
-    shown = Table("candidates")
-    for name in ("number", "right", "precision", "recall", "F1"):
-        shown.add_column(name, justify="right")
-    for name, score in scores.items():
-        values = (score.base_rate, score.precision, score.recall, score.f1)
-        shown.add_row(name, str(score.count), *(f"{100 * value:.1f}" for value in values))
+    columns = {"right": "base_rate", "precision": "precision", "recall": "recall", "F1": "f1"}
+    return _table("candidates", "number", columns, sets)
+
+
+def table(sets: Sequence[dict[str, Score]]) -> Table:
+    """Scores for people, in percent."""
+    columns = {"plain": "plain", "by guessing": "prior", "misled": "misled", "sparse": "sparse"}
+    return _table("kind of question", "questions", columns, sets)
+
+
+def _table(
+    title: str, count: str, columns: Mapping[str, str], sets: Sequence[Mapping[str, Score | JudgeScore]]
+) -> Table:
+    """A row for each name in any of the sets of clips; mean and standard deviation over those that have it."""
+    shown = Table(title, box=MARKDOWN)
+    for column in (count, *columns):
+        shown.add_column(column, justify="right")
+    for name in dict.fromkeys(name for scores in sets for name in scores):
+        scores = [one[name] for one in sets if name in one]
+        values = [_percent([getattr(score, field) for score in scores]) for field in columns.values()]
+        shown.add_row(name, str(sum(score.count for score in scores)), *values)
     return shown
 
 
-def table(scores: dict[str, Score]) -> Table:
-    """Scores for people, in percent."""
-    shown = Table("kind of question")
-    for name in ("questions", "plain", "by guessing", "misled", "sparse"):
-        shown.add_column(name, justify="right")
-    for name, score in scores.items():
-        values = (score.plain, score.prior, score.misled, score.sparse)
-        shown.add_row(name, str(score.count), *(f"{100 * value:.1f}" for value in values))
-    return shown
+def _percent(shares: Sequence[float]) -> str:
+    mean = f"{100 * statistics.fmean(shares):.1f}"
+    return mean if len(shares) == 1 else f"{mean} ± {100 * statistics.stdev(shares):.1f}"
 
 
 def _is_true(text: str, scene: Scene) -> bool:

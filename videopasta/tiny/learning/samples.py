@@ -1,7 +1,7 @@
 """What one step is trained on, and what a look at the progress asks: from scenes and lessons to tensors."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -138,7 +138,7 @@ def exam_samples(num_clips: int, seed: int = 1, count: int = 16, *, still: bool 
 def reading_sample(
     stream: Iterator[Scene], rng: random.Random, count: int, *, verdicts: float, answered: Sequence[Case] = ()
 ) -> Sample:
-    """`count` texts: questions on a description, and the share `verdicts` of cases to judge.
+    """`count` texts: questions and statements on a description, and the share `verdicts` of cases to judge.
 
     Half of the cases are `answered` by the response model, where there are any; the others are made up, with more
     and other mistakes in them.
@@ -147,7 +147,7 @@ def reading_sample(
     taught = []
     for scene in chosen:
         if rng.random() >= verdicts:
-            taught.append(cases.reading(scene, rng))
+            taught.append(rng.choice((cases.reading, cases.checking))(scene, rng))
         elif answered and rng.random() < 0.5:
             taught.append(cases.verdict(rng.choice(answered)))
         else:
@@ -156,13 +156,17 @@ def reading_sample(
 
 
 def judge_exam(num_texts: int, answered: Sequence[Case], seed: int = 1, count: int = 32) -> list[ExamSample]:
-    """Questions on a description and made-up cases, `num_texts` each, and the `answered` cases."""
+    """A question and a statement on a description, and made-up cases, `num_texts` each, and the `answered` cases."""
     stream, rng = scenes("validation", seed), random.Random(seed)
+    made: dict[str, Callable[[Scene], Lesson]] = {
+        "reading": lambda scene: cases.reading(scene, rng, 1),
+        "checking": lambda scene: cases.checking(scene, rng, 1),
+        "made-up": lambda scene: cases.verdict(cases.case(scene, rng)),
+    }
     samples = []
-    for kind in ("reading", "made-up"):
+    for kind, make in made.items():
         for _ in range(num_texts // count):
-            sample = reading_sample(stream, rng, count, verdicts=float(kind == "made-up"))
-            samples.append(ExamSample(**vars(sample), kinds=[[(kind,)]] * count))
+            samples.append(ExamSample([], [], [[make(scene)] for scene in islice(stream, count)], [[(kind,)]] * count))
     for start in range(0, len(answered), count):
         part = [[cases.verdict(one)] for one in answered[start : start + count]]
         samples.append(ExamSample([], [], part, [[("answered",)]] * len(part)))

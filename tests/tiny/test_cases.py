@@ -1,0 +1,54 @@
+"""What the judge is taught: its lessons are true of what they are about."""
+
+import json
+import random
+from collections import Counter
+from itertools import islice
+
+from videopasta.tiny.claims import read_claim
+from videopasta.tiny.learning import cases
+from videopasta.tiny.questions import is_right, read_question
+from videopasta.tiny.world import scenes
+
+CHOSEN = list(islice(scenes("train", seed=5), 200))
+
+
+def test_statements_are_marked_by_the_truth():
+    """Each letter's statement is a claim that holds in the scene when, and only when, the answer says it is right."""
+    rng, marks = random.Random(0), Counter()
+    for scene in CHOSEN:
+        lesson = cases.checking(scene, rng)
+        _, *statements = lesson.prompt.split("\n")
+        for told, mark in zip(statements, lesson.answer.removesuffix(".").split(", "), strict=True):
+            letter, _, sentence = told.partition(": ")
+            claim = read_claim(sentence)
+            assert claim is not None
+            assert mark == f"{letter} is {'right' if claim.holds(scene) else 'not'}"
+            marks[mark.partition(" ")[2]] += 1
+    assert 0.4 < marks["is right"] / marks.total() < 0.6
+
+
+def test_questions_are_answered_from_the_description():
+    """Each question can be read back, and its answer is right in the scene."""
+    rng = random.Random(0)
+    for scene in CHOSEN:
+        lesson = cases.reading(scene, rng)
+        _, *asked = lesson.prompt.split("\n")
+        answers = [f"{sentence}." for sentence in lesson.answer.removesuffix(".").split(". ")]
+        for text, told in zip(asked, answers, strict=True):
+            question = read_question(text.removeprefix("Question: "))
+            assert question is not None
+            assert is_right(told, question, scene)
+
+
+def test_made_up_cases_are_right_and_wrong():
+    """Both answers of a made-up case are wrong now and then, and its verdict says which."""
+    rng, outcomes = random.Random(0), Counter()
+    for scene in CHOSEN:
+        one = cases.case(scene, rng)
+        told = json.loads(cases.verdict(one).answer)
+        assert told["preferred_ok"] == one.preferred_true == is_right(one.preferred, read_question(one.query), scene)
+        assert told["genuine"] == one.adversarial_false
+        outcomes[one.preferred_true, one.adversarial_false] += 1
+    assert len(outcomes) == 4
+    assert 0.4 < outcomes[True, True] / outcomes.total() < 0.9
