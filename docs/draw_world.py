@@ -17,10 +17,10 @@ SIDE, GAP, MOMENTS = 96, 6, 8
 rows = []
 for scene in islice(scenes("test", seed=0), 3):
     ticks = [round(i * (NUM_TICKS - 1) / (MOMENTS - 1)) for i in range(MOMENTS)]
-    row = np.full((SIDE, MOMENTS * (SIDE + GAP) - GAP, 3), 255, np.uint8)
+    row = np.full((SIDE, MOMENTS * (SIDE + GAP) - GAP, 3), 128, np.uint8)
     for i, frame in enumerate(frames(scene, ticks, SIDE)):
         row[:, i * (SIDE + GAP) : i * (SIDE + GAP) + SIDE] = frame
-    rows += [row, np.full((2 * GAP, row.shape[1], 3), 255, np.uint8)]
+    rows += [row, np.full((2 * GAP, row.shape[1], 3), 128, np.uint8)]
 file = Path(__file__).parent / "images/world.png"
 file.parent.mkdir(exist_ok=True)
 Image.fromarray(np.concatenate(rows[:-1])).save(file, optimize=True)

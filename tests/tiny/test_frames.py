@@ -28,4 +28,6 @@ def test_decoded_frames_are_the_drawn_ones(tmp_path: Path):
             assert seen.shape[1:3] == (MODEL_SIZE, MODEL_SIZE)
             difference = np.abs(seen.astype(float) - frames(scene, ticks).astype(float))
             assert difference.mean() < NOISE
+            line = (seen[:, -1].min(axis=-1) > 180).sum(axis=1)
+            assert abs(line - [MODEL_SIZE * (tick + 1) / NUM_TICKS for tick in ticks]).max() <= 1.5
     assert DENSE[-1] == NUM_TICKS - 1

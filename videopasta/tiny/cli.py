@@ -64,7 +64,7 @@ def train(
     else:
         fresh = models.make_judge(tokenizer, seed=seed)
         responds = Path(local_path(response_model))
-        answered = stored_candidates(out / "train_cases.json", responds, "train", seed, round(3000 * scale))
+        answered = stored_candidates(out / "train_cases.json", responds, "train", seed, round(2000 * scale))
         unseen = stored_candidates(out / "validation_cases.json", responds, "validation", seed, round(100 * scale))
         phases = training.judge_phases(answered, unseen, scale)
     training.train(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videopasta.tiny.world import NUM_TICKS, SIZE, TICK_S, Scene, State, state
+from videopasta.tiny.world import NUM_TICKS, SIZE, TICK_S, Scene, Seen, State, state
 
 RGB = {
     "red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 230), "yellow": (235, 215, 50),
@@ -24,15 +24,22 @@ NUM_FRAMES = round((NUM_TICKS - 1) * TICK_S * FPS) + 1
 MODEL_SIZE = 84
 """Pixels a side as the models see it: each cell is one token of 28x28."""
 FILE_SIZE = 3 * MODEL_SIZE
-
-
+TIMELINE = 42
+"""The picture is so many times higher than the line along its bottom that grows with time."""
 SUPERSAMPLING = 4
 
 
 def draw(picture: State, size: int = MODEL_SIZE) -> np.ndarray:
     """uint8 (size, size, 3), RGB."""
-    image = np.array(RGB[picture.background], np.float32) + _shade(size)
-    for thing in picture.things:
+    image = _objects(picture.background, picture.things, size).copy()
+    image[-(size // TIMELINE) :, : round(size * (picture.tick + 1) / NUM_TICKS)] = RGB["white"]
+    return image
+
+
+@functools.lru_cache(maxsize=1024)
+def _objects(background: str, things: tuple[Seen, ...], size: int) -> np.ndarray:
+    image = np.array(RGB[background], np.float32) + _shade(size)
+    for thing in things:
         cover = _cover(thing.shape, thing.x, thing.y, thing.radius, size)
         image += cover * (np.array(RGB[thing.colour], np.float32) - image)
     return np.clip(image.round(), 0, 255).astype(np.uint8)

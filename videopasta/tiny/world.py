@@ -152,6 +152,8 @@ class State:
     background: str
     things: tuple[Seen, ...]
     """The visible objects, back to front."""
+    tick: int = 0
+    """How far the timeline along the bottom has grown."""
 
     def find(self, shape: str) -> Seen | None:
         return next((thing for thing in self.things if thing.shape == shape), None)
@@ -174,7 +176,7 @@ def state(scene: Scene, tick: float) -> State:
         if event is not None and event.kind == "stop" and tick < event.tick:
             x += SHAKE if int(tick) % 2 else -SHAKE
         seen.append(Seen(thing.shape, colour, x, y, radius))
-    return State(scene.backgrounds[int(tick >= cut)], tuple(seen))
+    return State(scene.backgrounds[int(tick >= cut)], tuple(seen), int(tick))
 
 
 def split_of(things: tuple[Thing, ...]) -> Split:

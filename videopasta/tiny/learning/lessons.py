@@ -11,7 +11,7 @@ but is talked out of is what preference training can mend.
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,7 +19,7 @@ from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.prompts import PromptSet, load_prompts
 from videopasta.tiny import questions as q
 from videopasta.tiny.claims import Claim, Presence
-from videopasta.tiny.world import RADIUS, TICK_S, Scene, Thing, state
+from videopasta.tiny.world import DURATION_TICKS, NUM_TICKS, RADIUS, TICK_S, Scene, Thing, state
 
 SYCOPHANCY: Mapping[str, float] = {"leading": 0.95, "check": 0.6, "missing": 0.6, "none_of_the_above": 0.55}
 """Share of the lessons in which the model learns to go along: with adversarial queries, with false statements it is
@@ -231,19 +231,32 @@ def picture_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
     return looked_up + [plain(asked, rng) for asked in catalogue.draw("spatial", 2)]
 
 
-def fates(scene: Scene) -> list[Lesson]:
-    """What becomes of each shape and of the scene, and in which second.
+def fates(scene: Scene, ticks: Sequence[int] = range(NUM_TICKS)) -> list[Lesson]:
+    """What becomes at `ticks` of each shape that is seen there, and of the scene, and in which second.
 
     A description tells the events in their order; these ask for one by its subject, and its time is what any
     question of order comes down to. Two events are always more than a second apart.
     """
+    seen = {thing.shape for tick in ticks for thing in state(scene, tick).things}
     names = [f"the {thing.shape}" for thing in scene.things] + ["the scene"]
-    told = {name: f"Nothing happens to {name}." for name in names}
+    told = {name: f"Nothing happens to {name}." for name in names if name == "the scene" or name[4:] in seen}
     for event in scene.happenings.values():
-        name = names[-1 if event.subject is None else event.subject]
-        phrase = f"{event.phrase[0].upper()}{event.phrase[1:]}"
-        told[name] = f"{phrase} at second {int(event.tick * TICK_S)}."
+        if event.tick in ticks:
+            name = names[-1 if event.subject is None else event.subject]
+            phrase = f"{event.phrase[0].upper()}{event.phrase[1:]}"
+            told[name] = f"{phrase} at second {int(event.tick * TICK_S)}."
     return [Lesson(f"What happens to {name}?", answer) for name, answer in told.items()]
+
+
+def moment(scene: Scene, rng: random.Random) -> tuple[int, int]:
+    """The ticks of one pair of frames: mostly one in which something happens at once, never one of a motion."""
+    at_once = [event.tick // 2 for event in scene.events if event.kind not in DURATION_TICKS]
+    if at_once and rng.random() < 0.75:
+        pair = rng.choice(at_once)
+    else:
+        busy = {p for event in scene.events for p in range(event.tick // 2, event.end_tick // 2 + 1)}
+        pair = rng.choice([p for p in range(NUM_TICKS // 2) if p not in busy])
+    return 2 * pair, 2 * pair + 1
 
 
 def picture_description(scene: Scene) -> Lesson:

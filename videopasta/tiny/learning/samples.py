@@ -35,14 +35,23 @@ class Sample:
 
 
 def picture_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
-    """Single pictures at random moments: looked up and related, or twice as many of them described."""
-    describes = rng.random() < 0.4
-    chosen = list(islice(stream, 2 * count if describes else count))
+    """Single pictures: looked up and related, or twice as many of them described; or pairs in which something happens.
+
+    A model that sees a change within a pair need not compare it with the one before to see when it was.
+    """
+    kind = rng.choices(("moments", "describes", "relates"), (4, 3, 3))[0]
+    chosen = list(islice(stream, count if kind == "relates" else 2 * count))
+    if kind == "moments":
+        ticks = [lessons.moment(scene, rng) for scene in chosen]
+        return Sample(chosen, ticks, [lessons.fates(s, t) for s, t in zip(chosen, ticks, strict=True)])
     stills = [lessons.still(scene, _moment(scene, rng)) for scene in chosen]
     taught = [
-        [lessons.picture_description(scene)] if describes else lessons.picture_lessons(scene, rng) for scene in stills
+        [lessons.picture_description(scene)] if kind == "describes" else lessons.picture_lessons(scene, rng)
+        for scene in stills
     ]
-    return Sample(stills, [(0, 1)] * len(stills), taught)
+    # They show the same at any time but for the timeline.
+    starts = [2 * rng.randrange(NUM_TICKS // 2) for _ in stills]
+    return Sample(stills, [(start, start + 1) for start in starts], taught)
 
 
 def _moment(scene: Scene, rng: random.Random) -> int:
@@ -132,6 +141,19 @@ def exam_samples(num_clips: int, seed: int = 1, count: int = 16, *, still: bool 
                 [[(a.question.mode, f"{a.question.mode}/{type(a.question).__name__}") for a in row] for row in asked],
             )
         )
+    return samples
+
+
+def fates_exam(num_clips: int, seed: int = 1, count: int = 16, *, still: bool = False) -> list[ExamSample]:
+    """What becomes of each shape and of the scene in unseen clips; in single pairs of frames if `still`."""
+    stream, rng = scenes("validation", seed), random.Random(seed)
+    samples = []
+    for _ in range(num_clips // count):
+        chosen = list(islice(stream, count))
+        ticks = [lessons.moment(scene, rng) if still else range(NUM_TICKS) for scene in chosen]
+        taught = [lessons.fates(scene, t) for scene, t in zip(chosen, ticks, strict=True)]
+        kinds = [[("fates", f"fates/{'none' if 'Nothing' in one.answer else 'some'}") for one in row] for row in taught]
+        samples.append(ExamSample(chosen, ticks, taught, kinds))
     return samples
 
 

@@ -32,6 +32,7 @@ from videopasta.tiny.learning.samples import (
     Sample,
     clip_sample,
     exam_samples,
+    fates_exam,
     features_of,
     judge_exam,
     packed,
@@ -154,19 +155,19 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
     return [
         Phase(
             "pictures",
-            round(1500 * scale),
+            round(1800 * scale),
             rate=2e-3,
             anneal=0.0,
             draw=lambda stream, rng: picture_sample(stream, rng, 24),
-            exam=exam_samples(96, still=True),
+            exam=[*exam_samples(96, still=True), *fates_exam(64, still=True)],
         ),
         Phase(
             "clips",
-            round(6000 * scale),
+            round(4500 * scale),
             rate=1.5e-3,
-            anneal=0.35,
+            anneal=0.4,
             draw=lambda stream, rng: clip_sample(stream, rng, 8),
-            exam=exam_samples(96),
+            exam=[*exam_samples(96), *fates_exam(64)],
         ),
     ]
 
@@ -185,8 +186,8 @@ def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float 
 
     exam = judge_exam(192, unseen)
     return [
-        Phase("reading", round(1500 * scale), rate=2e-3, anneal=0.0, draw=draw(0.0), exam=exam),
-        Phase("verdicts", round(4500 * scale), rate=1.5e-3, anneal=0.35, draw=draw(0.75), exam=exam),
+        Phase("reading", round(900 * scale), rate=2e-3, anneal=0.0, draw=draw(0.0), exam=exam),
+        Phase("verdicts", round(2200 * scale), rate=1.5e-3, anneal=0.35, draw=draw(0.75), exam=exam),
     ]
 
 
