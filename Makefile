@@ -15,10 +15,8 @@ $(READY): requirements/cpu.txt pyproject.toml videopasta-torchvision.pth
 	$(PYTHON) -m pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: $(READY) ## The main job on clips made on the spot: preference pairs in .demo/pairs
-	$(VENV)/bin/videopasta tiny clips .demo/videos --num 6
-	$(VENV)/bin/videopasta generate --videos .demo/videos --out .demo/pairs --config configs/ci_random.yaml
-	$(VENV)/bin/videopasta inspect .demo/pairs
+demo: $(READY) ## The whole road on clips made on the spot: preference pairs in .demo/pairs, held against the truth
+	$(VENV)/bin/videopasta demo
 
 test: $(READY) ## The default suite
 	$(PYTHON) -m pytest

@@ -3,7 +3,7 @@
     python benchmarks/truth.py --json benchmarks/results/truth.json
 
 Renders 200 unseen clips of the embedded world to files, runs the real pipeline on them with tiny:vl and tiny:judge
-(videopasta/tiny/demo.yaml; needs their checkpoints), and holds every candidate against the truth. `ratio` = share of
+(videopasta/tiny/demo.yaml), and holds every candidate against the truth. `ratio` = share of
 kept pairs whose preferred answer is true and whose adversarial answer is false. The other side is the same run
 without its judge: the share of right ones among all candidates that reached it.
 """

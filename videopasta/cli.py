@@ -121,6 +121,21 @@ def audit(
 
 
 @app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Gets videos/ and pairs/")] = Path(".demo"),
+    clips: Annotated[int, typer.Option(min=1, help="How many clips to render")] = 60,
+) -> None:
+    """The whole road: render clips, make pairs with the shipped models, hold them against the truth."""
+    from videopasta.tiny import cli as tiny
+
+    videos, pairs = out / "videos", out / "pairs"
+    tiny.clips(videos, num=clips)
+    generate(str(videos), str(pairs), tiny.DEMO_CONFIG)
+    inspect(str(pairs))
+    audit(str(pairs), videos)
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed, which engine and decoders will run, and how to mend what is wrong."""
     from videopasta.doctor import examine

@@ -178,11 +178,11 @@ def reading_sample(
 
 
 def judge_exam(num_texts: int, answered: Sequence[Case], seed: int = 1, count: int = 32) -> list[ExamSample]:
-    """A question and a statement on a description, and made-up cases, `num_texts` each, and the `answered` cases."""
+    """Questions and statements on a description, and made-up cases, `num_texts` each, and the `answered` cases."""
     stream, rng = scenes("validation", seed), random.Random(seed)
     made: dict[str, Callable[[Scene], Lesson]] = {
-        "reading": lambda scene: cases.reading(scene, rng, 1),
-        "checking": lambda scene: cases.checking(scene, rng, 1),
+        "reading": lambda scene: cases.reading(scene, rng),
+        "checking": lambda scene: cases.checking(scene, rng),
         "made-up": lambda scene: cases.verdict(cases.case(scene, rng)),
     }
     samples = []
