@@ -16,28 +16,7 @@ from videopasta.dpo.step import speak
 from videopasta.engine.models import local_path
 from videopasta.video.plan import FramePlan
 
-WORDS = [
-    "the",
-    "ball",
-    "rolls",
-    "left",
-    "and",
-    "then",
-    "the",
-    "red",
-    "door",
-    "opens",
-    "behind",
-    "a",
-    "small",
-    "table",
-    "while",
-    "nobody",
-    "looks",
-    "at",
-    "it",
-    "again",
-]
+WORDS = ("the ball rolls", "and then", "red", "a door", "opens", "behind", "a small table", "nobody looks", "left")
 
 
 @pytest.fixture
