@@ -50,7 +50,7 @@ def trls(batch, config: LossConfig) -> torch.Tensor:
     from trl import DPOTrainer
 
     mask, policy, reference = batch
-    kind = "sigmoid_norm" if config.length_normalised else config.kind
+    kind = "sigmoid_norm" if config.length_normalised else config.type
     chosen, rejected = reference.sum(1).chunk(2)
     trainer = SimpleNamespace(
         model=Spoken(policy),
@@ -80,12 +80,12 @@ class _Metrics(dict):
     [
         LossConfig(),
         LossConfig(beta=0.5, rpo_alpha=0.0),
-        LossConfig(kind="hinge", rpo_alpha=0.3),
-        LossConfig(kind="ipo"),
-        LossConfig(kind="robust", label_smoothing=0.2),
+        LossConfig(type="hinge", rpo_alpha=0.3),
+        LossConfig(type="ipo"),
+        LossConfig(type="robust", label_smoothing=0.2),
         LossConfig(length_normalised=True),
     ],
-    ids=lambda c: f"{c.kind}{'-normalised' if c.length_normalised else ''}-{c.rpo_alpha}",
+    ids=lambda c: f"{c.type}{'-normalised' if c.length_normalised else ''}-{c.rpo_alpha}",
 )
 def test_loss_is_trls(batch, config):
     """Our loss of a batch is what TRL's DPOTrainer computes from the same log-probs."""

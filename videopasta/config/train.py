@@ -30,7 +30,7 @@ class ModeWeights(Frozen):
 class LossConfig(Frozen):
     """Direct preference optimisation (Rafailov et al. 2023) with a supervised term on the chosen answers."""
 
-    kind: Literal["sigmoid", "hinge", "ipo", "robust"] = "sigmoid"
+    type: Literal["sigmoid", "hinge", "ipo", "robust"] = "sigmoid"
     """sigmoid: DPO. hinge: SLiC (Zhao et al. 2023). ipo: Azar et al. 2023. robust: Chowdhury et al. 2024, unbiased
     when the share `label_smoothing` of the pairs is the wrong way round."""
     beta: float = Field(default=0.1, gt=0)
@@ -46,6 +46,28 @@ class LossConfig(Frozen):
 
     @model_validator(mode="after")
     def _fitting(self) -> "LossConfig":
-        if self.label_smoothing and self.kind in ("hinge", "ipo"):
-            raise ValueError(f"label_smoothing has no meaning for kind={self.kind}; use sigmoid or robust, or set 0")
+        if self.label_smoothing and self.type in ("hinge", "ipo"):
+            raise ValueError(f"label_smoothing has no meaning for type={self.type}; use sigmoid or robust, or set 0")
         return self
+
+
+class LoraConfig(Frozen):
+    """Low-rank adapters (Hu et al. 2021) on the language model's linear layers. [defaults fit the paper's rate]"""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    """What the adapters' output is multiplied with, over the rank."""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+
+
+class OptimizerConfig(Frozen):
+    """AdamW, warm-up, then cosine to zero."""
+
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """1e-4 suits LoRA; 5e-7 to 1e-6 a full fine-tuning. [not stated by the paper]"""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps over which the rate rises."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    betas: tuple[float, float] = (0.9, 0.95)

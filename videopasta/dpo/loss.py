@@ -46,14 +46,14 @@ def pair_losses(logps: PairLogps, config: LossConfig) -> PairLosses:
     """The losses of each pair by itself; the preference loss equals TRL's of the same name."""
     chosen, rejected = logps.chosen - logps.reference_chosen, logps.rejected - logps.reference_rejected
     rewards = (config.beta * chosen).detach(), (config.beta * rejected).detach()
-    if config.length_normalised or config.kind == "ipo":
+    if config.length_normalised or config.type == "ipo":
         chosen, rejected = chosen / logps.chosen_tokens, rejected / logps.rejected_tokens
     return PairLosses(_preference(chosen - rejected, config), -logps.chosen, *rewards)
 
 
 def _preference(margin: torch.Tensor, config: LossConfig) -> torch.Tensor:
     scaled, flipped = config.beta * margin, config.label_smoothing
-    match config.kind:
+    match config.type:
         case "sigmoid":
             return -(1 - flipped) * logsigmoid(scaled) - flipped * logsigmoid(-scaled)
         case "robust":
