@@ -12,7 +12,7 @@ BYTES = 4 * 1000
 
 
 def features(value: float) -> torch.Tensor:
-    return torch.full((100, 10), value)
+    return torch.full((100, 10), float(value))
 
 
 def never() -> torch.Tensor:
