@@ -1,4 +1,4 @@
-"""The configuration of a training run. Defaults follow the paper's Fig. 4 where it pins them (docs/method.md)."""
+"""The configuration of the training loss. Defaults follow the paper's Fig. 4 where it pins them (docs/method.md)."""
 
 from typing import Literal
 
@@ -49,25 +49,3 @@ class LossConfig(Frozen):
         if self.label_smoothing and self.type in ("hinge", "ipo"):
             raise ValueError(f"label_smoothing has no meaning for type={self.type}; use sigmoid or robust, or set 0")
         return self
-
-
-class LoraConfig(Frozen):
-    """Low-rank adapters (Hu et al. 2021) on the language model's linear layers. [defaults fit the paper's rate]"""
-
-    rank: int = Field(default=8, ge=1)
-    alpha: float = Field(default=32.0, gt=0)
-    """What the adapters' output is multiplied with, over the rank."""
-    dropout: float = Field(default=0.05, ge=0, lt=1)
-
-
-class OptimizerConfig(Frozen):
-    """AdamW, warm-up, then cosine to zero."""
-
-    learning_rate: float = Field(default=1e-4, gt=0)
-    """1e-4 suits LoRA; 5e-7 to 1e-6 a full fine-tuning. [not stated by the paper]"""
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps over which the rate rises."""
-    weight_decay: float = Field(default=0.1, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradients are scaled down to this norm."""
-    betas: tuple[float, float] = (0.9, 0.95)

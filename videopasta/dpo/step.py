@@ -1,4 +1,4 @@
-"""One pass over a pack: the log-probs of its pairs, and its part of the batch's loss. Needs no Ray."""
+"""One pass over a pack: the log-probs of its pairs. Needs no Ray."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -5,7 +5,7 @@
 A token attends to its own segment and to its ancestors: an answer to its query and the video, never to its
 siblings. Depth first, the descendants of a segment follow it without a gap, so the whole mask is one number a token:
 where the subtree of its segment ends. Token q sees token k when k <= q < end of k's subtree. Positions continue from
-the parent's end, so siblings start at the same one. Equal to one sequence per answer (tests/dpo/test_packing.py).
+the parent's end, so siblings start at the same one. Equal to one sequence per answer (tests/dpo/test_packed.py).
 """
 
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ def tower_hash(visual: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(visual.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -1,10 +1,11 @@
 """How the small models learn: the response model to see, the judge to read.
 
-Response model: single pictures first, which bind shapes, colours, places and relations, everything trained end to
-end; then whole clips, with a dozen questions on each video prefix, now and then what becomes of each shape,
-descriptions, queries to write, choices, and rewriting without a video. Single pictures stay in the mix.
+Response model: single pictures first, which bind shapes, colours, places and relations, and pairs of frames in which
+something happens, everything trained end to end; then whole clips, with a dozen questions on each video prefix, now
+and then what becomes of each shape, descriptions, queries to write, choices, and rewriting without a video. Single
+pictures stay in the mix.
 
-Judge: questions on a description first, then verdicts. The last third of the last phase's steps anneals.
+Judge: questions on a description first, then verdicts. The end of the last phase anneals.
 
 Muon for the matrices, AdamW for the rest. Equal seeds, devices, thread counts and machines give equal weights.
 """
