@@ -9,6 +9,7 @@ from videopasta.tiny.claims import read_claim
 from videopasta.tiny.learning import candidates as making
 from videopasta.tiny.learning import exam
 from videopasta.tiny.learning.cases import Case, verdict
+from videopasta.tiny.learning.lessons import Lesson, compact
 from videopasta.tiny.questions import read_question
 from videopasta.tiny.world import scenes
 
@@ -19,7 +20,7 @@ def make_case(*, right: bool = True, description: str | None = "A scene.") -> Ca
 
 @pytest.fixture
 def knowing(monkeypatch: pytest.MonkeyPatch):
-    """A model that knows each scene, and says the first wrong thing to any question that misleads it."""
+    """A model that knows each scene and what to ask, and says something false to any question that misleads it."""
 
     def answer(model, packer, asked, chosen, ticks=(), **_):
         def say(prompt, scene):
@@ -27,7 +28,11 @@ def knowing(monkeypatch: pytest.MonkeyPatch):
             truth = question.answer(scene) if question else None
             return truth.sentence if truth else "The ring is green at the start and white at the end."
 
-        return [[say(lesson.prompt, scene) for lesson in row] for row, scene in zip(asked, chosen, strict=True)]
+        # What the model writes when asked for queries is what it is taught to write.
+        return [
+            [lesson.answer if "queries" in lesson.answer else say(lesson.prompt, scene) for lesson in row]
+            for row, scene in zip(asked, chosen, strict=True)
+        ]
 
     monkeypatch.setattr(making, "answer", answer)
 
@@ -41,6 +46,17 @@ def test_candidates_are_the_models_answers_with_their_truth(knowing):
     assert all(read_question(case.query) and read_claim(case.preferred) for case in found)
     assert any(case.description is None for case in found)
     assert {case.failure_mode for case in found} == {"spatial", "temporal", "cross_frame"}
+
+
+def test_half_of_the_clips_are_asked_what_the_model_writes(knowing, monkeypatch: pytest.MonkeyPatch):
+    """Where it writes one query for all clips, that one is asked of some of them and not of all."""
+    one = Lesson("", compact({"queries": ["What is the first thing that happens?"]}))
+    monkeypatch.setattr(making.lessons, "queries", lambda *_: one)
+    asked = [
+        {case.query for case in making.candidates(None, None, [scene], random.Random(seed), per_mode=2)}
+        for seed, scene in enumerate(islice(scenes("test", seed=0), 40))
+    ]
+    assert 10 < sum(queries == {"What is the first thing that happens?"} for queries in asked) < 30
 
 
 def test_a_question_without_an_answer_is_no_candidate(monkeypatch: pytest.MonkeyPatch):

@@ -31,6 +31,12 @@ def make_scene(**changes) -> Scene:
         ("The circle is to the right of the ring at the start.", False),
         ("The circle is above the ring at the start.", False),
         ("The circle is to the left of the ring at the end.", False),  # it is gone
+        ("The circle is in one row with the ring at the start.", True),
+        ("The circle is in one column with the ring at the start.", False),
+        ("The circle is in one row with the ring at the end.", False),  # it is gone
+        ("No shape is above the ring at the start.", True),
+        ("No shape is to the left of the ring at the start.", False),
+        ("No shape is above the ring at the end.", False),  # it is gone
         ("The circle is in the top left at the start.", True),
         ("The circle is in the middle left at the end.", True),
         ("The circle is partly in front of the ring at the start.", False),
@@ -112,6 +118,25 @@ def test_a_question_has_one_true_answer():
         assert true == [question.answer(scene)]
         assert question.fits(true[0])
         assert not question.fits(c.Missing("ring"))
+
+
+def test_a_question_whether_there_is_anything_is_answered():
+    """Where nothing is above, nor comes after, the answer says so, and misleads like any other."""
+    scene, rng = make_scene(), random.Random(0)
+    asked = {
+        q.AboveOrBelow("circle", "ring", "start"): "The circle is in one row with the ring at the start.",
+        q.WhichShape("below", "ring", "start"): "No shape is below the ring at the start.",
+        q.WhatNext("the scene changes"): "The last thing that happens is that the scene changes.",
+        q.WhatBefore("the circle moves down"): "The first thing that happens is that the circle moves down.",
+    }
+    for question, told in asked.items():
+        assert question.answer(scene).sentence == told
+        assert q.is_right(told, question, scene)
+        for adversary in q.ADVERSARIES[question.mode]:
+            assert not q.mislead(question.answer(scene), adversary, rng, scene).claim.holds(scene)
+    assert not q.is_right(
+        "The last thing that happens is that the scene changes.", q.WhatNext("the ring disappears"), scene
+    )
 
 
 def test_every_kind_of_question_is_asked_in_every_mode():

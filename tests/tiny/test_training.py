@@ -56,6 +56,14 @@ def test_every_word_of_the_world_is_one_token(tokenizer):
         assert len(tokenizer(text)["input_ids"]) == len(text.replace(".", " .").split())
 
 
+def test_a_judge_starts_as_the_response_models_language_half(tokenizer, model):
+    """To a text without a video both give the same logits."""
+    ids = torch.tensor([tokenizer("Is the circle above or below the ring at the end?")["input_ids"]])
+    with torch.no_grad():
+        theirs = model(ids, mm_token_type_ids=torch.zeros_like(ids)).logits
+        torch.testing.assert_close(models.make_judge(tokenizer, model)(ids).logits, theirs, atol=1e-5, rtol=1e-5)
+
+
 def test_texts_survive_the_tokenizer(tokenizer):
     """What is taught is read back byte by byte, JSON and line breaks included."""
     rng = random.Random(0)

@@ -20,6 +20,8 @@ RELATIONS = {
     "below": "above",
 }
 """Each with its opposite."""
+LINES = {"to the left of": "column", "to the right of": "column", "above": "row", "below": "row"}
+"""What two objects share that are on neither side of each other."""
 DEPTHS = {"in front of": "behind", "behind": "in front of"}
 NUMBERS = ("no shapes", "one shape", "two shapes", "three shapes", "four shapes")
 _CLEAR = 8.0
@@ -35,6 +37,7 @@ SLOTS = {
     "b": _SHAPE,
     "c": _SHAPE,
     "relation": "|".join(RELATIONS),
+    "line": "row|column",
     "depth": "|".join(DEPTHS),
     "when": "start|end",
     "place": "|".join(PLACES),
@@ -86,10 +89,6 @@ class Claim:
         text = str(self)
         return f"{text[0].upper()}{text[1:]}."
 
-    def about(self) -> tuple[object, ...]:
-        """Equal for claims that answer the same question."""
-        return (type(self), *(getattr(self, name) for name in self.topic))
-
     def holds(self, scene: Scene) -> bool:
         """Whether it is true of `scene`."""
         raise NotImplementedError
@@ -115,6 +114,41 @@ class Side(Claim):
         now = scene.ends[self.when]
         a, b = now.find(self.a), now.find(self.b)
         return a is not None and b is not None and _beside(self.relation, a.x - b.x, a.y - b.y)
+
+
+@dataclass(frozen=True)
+class Aligned(Claim):
+    """In one row: neither is above the other. In one column: neither is to the left."""
+
+    a: str
+    line: str
+    b: str
+    when: str
+    form = "the {a} is in one {line} with the {b} at the {when}"
+    topic = ("a", "b", "when")
+
+    def holds(self, scene: Scene) -> bool:
+        now = scene.ends[self.when]
+        a, b = now.find(self.a), now.find(self.b)
+        if a is None or b is None or self.a == self.b:
+            return False
+        return abs(a.y - b.y if self.line == "row" else a.x - b.x) <= _CLEAR
+
+
+@dataclass(frozen=True)
+class Nothing(Claim):
+    """One side of an object is free."""
+
+    relation: str
+    b: str
+    when: str
+    form = "no shape is {relation} the {b} at the {when}"
+    topic = ("b", "when")
+
+    def holds(self, scene: Scene) -> bool:
+        now = scene.ends[self.when]
+        b = now.find(self.b)
+        return b is not None and not any(_beside(self.relation, a.x - b.x, a.y - b.y) for a in now.things)
 
 
 @dataclass(frozen=True)
@@ -429,7 +463,7 @@ class Never(Claim):
 
 SLOTS |= {"there0": "there|missing", "there1": "there|missing"}
 CLAIMS: tuple[type[Claim], ...] = (
-    Side, Place, Depth, Pass, Between,
+    Side, Aligned, Nothing, Place, Depth, Pass, Between,
     Order, Next, Previous, Opening, Closing, Moves, Together, Flashback,
     Colour, Background, Presence, Journey, Count, Unrelated, Disconnected, Missing, Never,
 )  # fmt: skip

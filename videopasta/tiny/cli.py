@@ -41,7 +41,11 @@ def train(
     model: Annotated[Literal["vl", "judge"], typer.Argument(help="Which of the two")],
     out: Annotated[Path, typer.Argument(help="Gets the checkpoint in model/, the tokenizer, log.jsonl, state.pt")],
     response_model: Annotated[
-        str, typer.Option(help="Whose answers the judge learns to judge: tiny:vl, or the folder of a checkpoint")
+        str,
+        typer.Option(
+            help="Whose language half the judge is at first, and whose answers it learns to judge: tiny:vl, or the "
+            "folder of a checkpoint"
+        ),
     ] = "tiny:vl",
     seed: Seed = 0,
     scale: Annotated[
@@ -50,7 +54,7 @@ def train(
     threads: Annotated[int, typer.Option(min=1, help="Processor threads; another number rounds otherwise")] = 2,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU where there is one")] = None,
 ) -> None:
-    """Train a model from nothing. Interrupted, the same command goes on from its last state."""
+    """Train the response model from nothing, then its judge. Interrupted, the same command goes on where it was."""
     import torch
 
     from videopasta.engine.models import local_path
@@ -58,12 +62,13 @@ def train(
     from videopasta.tiny.learning.candidates import stored_candidates
 
     torch.set_num_threads(threads)
-    tokenizer = training.load_tokenizer(out / "tokenizer")
     if model == "vl":
+        tokenizer = training.load_tokenizer(out / "tokenizer")
         fresh, phases = models.make_vl(tokenizer, seed=seed), training.vl_phases(scale)
     else:
-        fresh = models.make_judge(tokenizer, seed=seed)
         responds = Path(local_path(response_model))
+        vl, tokenizer = models.load(responds)
+        fresh = models.make_judge(tokenizer, vl)
         answered = stored_candidates(out / "train_cases.json", responds, "train", seed, round(2000 * scale))
         unseen = stored_candidates(out / "validation_cases.json", responds, "validation", seed, round(100 * scale))
         phases = training.judge_phases(answered, unseen, scale)

@@ -26,15 +26,15 @@ class Question:
     mode: ClassVar[FailureMode]
     forms: ClassVar[tuple[str, ...]]
     """Wordings of the same question."""
-    claim: ClassVar[type[Claim]]
-    """What an answer is."""
+    claims: ClassVar[tuple[type[Claim], ...]]
+    """What an answer may be; all but the first say that there is nothing of what the question asks for."""
 
     def text(self, form: int = 0) -> str:
         return self.forms[form].format(**{field.name: getattr(self, field.name) for field in fields(self)})
 
     def fits(self, claim: Claim) -> bool:
         """Whether `claim`, true or not, answers this question: it keeps to what the question names."""
-        if type(claim) is not self.claim:
+        if type(claim) not in self.claims:
             return False
         names = {field.name for field in fields(self)} & {field.name for field in fields(claim)}
         return all(getattr(self, name) == getattr(claim, name) for name in names)
@@ -65,23 +65,34 @@ def _pairs(shapes: list[str]) -> Iterator[tuple[str, str]]:
     return ((a, b) for a in shapes for b in shapes if a != b)
 
 
+def _line(claim: Claim) -> str:
+    """What two objects share if neither is on the side that `claim` tells of."""
+    match claim:
+        case c.Side():
+            return c.LINES[claim.relation]
+        case c.Aligned():
+            return claim.line
+    raise TypeError(f"{type(claim).__name__} tells of no side")
+
+
 @dataclass(frozen=True)
 class LeftOrRight(Question):
     a: str
     b: str
     when: str
     mode = "spatial"
-    claim = c.Side
+    claims = (c.Side, c.Aligned)
     forms = (
         "Is the {a} to the left or to the right of the {b} at the {when}?",
         "On which side of the {b} is the {a} at the {when}, left or right?",
     )
 
     def fits(self, claim: Claim) -> bool:
-        return super().fits(claim) and getattr(claim, "relation", None) in ("to the left of", "to the right of")
+        return super().fits(claim) and _line(claim) == "column"
 
     def possible(self, scene: Scene) -> list[Claim]:
-        return [c.Side(self.a, relation, self.b, self.when) for relation in ("to the left of", "to the right of")]
+        sides = [c.Side(self.a, relation, self.b, self.when) for relation in ("to the left of", "to the right of")]
+        return [*sides, c.Aligned(self.a, "column", self.b, self.when)]
 
     @classmethod
     def askable(cls, scene: Scene) -> Iterator[Question]:
@@ -94,17 +105,18 @@ class AboveOrBelow(Question):
     b: str
     when: str
     mode = "spatial"
-    claim = c.Side
+    claims = (c.Side, c.Aligned)
     forms = (
         "Is the {a} above or below the {b} at the {when}?",
         "Which is higher in the picture at the {when}, the {a} or the {b}?",
     )
 
     def fits(self, claim: Claim) -> bool:
-        return super().fits(claim) and getattr(claim, "relation", None) in ("above", "below")
+        return super().fits(claim) and _line(claim) == "row"
 
     def possible(self, scene: Scene) -> list[Claim]:
-        return [c.Side(self.a, relation, self.b, self.when) for relation in ("above", "below")]
+        sides = [c.Side(self.a, relation, self.b, self.when) for relation in ("above", "below")]
+        return [*sides, c.Aligned(self.a, "row", self.b, self.when)]
 
     @classmethod
     def askable(cls, scene: Scene) -> Iterator[Question]:
@@ -117,11 +129,12 @@ class WhichShape(Question):
     b: str
     when: str
     mode = "spatial"
-    claim = c.Side
+    claims = (c.Side, c.Nothing)
     forms = ("Which shape is {relation} the {b} at the {when}?",)
 
     def possible(self, scene: Scene) -> list[Claim]:
-        return [c.Side(a, self.relation, self.b, self.when) for a in SHAPES if a != self.b]
+        shapes = [c.Side(a, self.relation, self.b, self.when) for a in SHAPES if a != self.b]
+        return [*shapes, c.Nothing(self.relation, self.b, self.when)]
 
     @classmethod
     def askable(cls, scene: Scene) -> Iterator[Question]:
@@ -138,7 +151,7 @@ class WhichPart(Question):
     a: str
     when: str
     mode = "spatial"
-    claim = c.Place
+    claims = (c.Place,)
     forms = (
         "In which part of the picture is the {a} at the {when}?",
         "Where in the picture is the {a} at the {when}?",
@@ -158,7 +171,7 @@ class FrontOrBehind(Question):
     b: str
     when: str
     mode = "spatial"
-    claim = c.Depth
+    claims = (c.Depth,)
     forms = (
         "Is the {a} partly in front of the {b} or behind it at the {when}?",
         "Which hides part of the other at the {when}, the {a} or the {b}?",
@@ -179,7 +192,7 @@ class PassesHow(Question):
     a: str
     b: str
     mode = "spatial"
-    claim = c.Pass
+    claims = (c.Pass,)
     forms = ("Does the {a} pass in front of the {b} or behind it?",)
 
     def possible(self, scene: Scene) -> list[Claim]:
@@ -197,7 +210,7 @@ class WhichFirst(Question):
     option0: str
     option1: str
     mode = "temporal"
-    claim = c.Order
+    claims = (c.Order,)
     forms = (
         "What happens first: {option0}, or {option1}?",
         "In which order do these happen: {option0}, {option1}?",
@@ -230,36 +243,44 @@ def _plausible_events(scene: Scene) -> list[str]:
 class WhatNext(Question):
     event0: str
     mode = "temporal"
-    claim = c.Next
+    claims = (c.Next, c.Closing)
     forms = ("What happens right after {event0}?", "What is the next thing after {event0}?")
 
     def possible(self, scene: Scene) -> list[Claim]:
-        return [c.Next(self.event0, event) for event in _plausible_events(scene) if event != self.event0]
+        events = [c.Next(self.event0, event) for event in _plausible_events(scene) if event != self.event0]
+        return [*events, c.Closing(self.event0)]
+
+    def fits(self, claim: Claim) -> bool:
+        return super().fits(claim) and getattr(claim, "event", self.event0) == self.event0
 
     @classmethod
     def askable(cls, scene: Scene) -> Iterator[Question]:
-        return (cls(event.phrase) for event in scene.events[:-1])
+        return (cls(event.phrase) for event in scene.events)
 
 
 @dataclass(frozen=True)
 class WhatBefore(Question):
     event1: str
     mode = "temporal"
-    claim = c.Previous
+    claims = (c.Previous, c.Opening)
     forms = ("What happens right before {event1}?", "What is the last thing before {event1}?")
 
     def possible(self, scene: Scene) -> list[Claim]:
-        return [c.Previous(self.event1, event) for event in _plausible_events(scene) if event != self.event1]
+        events = [c.Previous(self.event1, event) for event in _plausible_events(scene) if event != self.event1]
+        return [*events, c.Opening(self.event1)]
+
+    def fits(self, claim: Claim) -> bool:
+        return super().fits(claim) and getattr(claim, "event", self.event1) == self.event1
 
     @classmethod
     def askable(cls, scene: Scene) -> Iterator[Question]:
-        return (cls(event.phrase) for event in scene.events[1:])
+        return (cls(event.phrase) for event in scene.events)
 
 
 @dataclass(frozen=True)
 class WhatFirst(Question):
     mode = "temporal"
-    claim = c.Opening
+    claims = (c.Opening,)
     forms = ("What is the first thing that happens?", "With which event does the video begin?")
 
     def possible(self, scene: Scene) -> list[Claim]:
@@ -273,7 +294,7 @@ class WhatFirst(Question):
 @dataclass(frozen=True)
 class WhatLast(Question):
     mode = "temporal"
-    claim = c.Closing
+    claims = (c.Closing,)
     forms = ("What is the last thing that happens?", "With which event does the video end?")
 
     def possible(self, scene: Scene) -> list[Claim]:
@@ -288,7 +309,7 @@ class WhatLast(Question):
 class WhichWay(Question):
     a: str
     mode = "temporal"
-    claim = c.Moves
+    claims = (c.Moves,)
     forms = ("In which direction does the {a} move?", "Which way does the {a} go?")
 
     def possible(self, scene: Scene) -> list[Claim]:
@@ -303,7 +324,7 @@ class WhichWay(Question):
 class WhichColours(Question):
     a: str
     mode = "cross_frame"
-    claim = c.Colour
+    claims = (c.Colour,)
     forms = (
         "Which colour is the {a} at the start, and which at the end?",
         "How does the colour of the {a} change from start to end?",
@@ -320,7 +341,7 @@ class WhichColours(Question):
 @dataclass(frozen=True)
 class WhichBackgrounds(Question):
     mode = "cross_frame"
-    claim = c.Background
+    claims = (c.Background,)
     forms = (
         "Which colour is the background at the start, and which at the end?",
         "How does the background change from start to end?",
@@ -338,7 +359,7 @@ class WhichBackgrounds(Question):
 class IsThere(Question):
     a: str
     mode = "cross_frame"
-    claim = c.Presence
+    claims = (c.Presence,)
     forms = (
         "Is the {a} there at the start, and at the end?",
         "Is the {a} to be seen in the first and in the last picture?",
@@ -357,7 +378,7 @@ class IsThere(Question):
 class FromWhereToWhere(Question):
     a: str
     mode = "cross_frame"
-    claim = c.Journey
+    claims = (c.Journey,)
     forms = (
         "Where is the {a} at the start, and where at the end?",
         "How does the place of the {a} change from start to end?",
@@ -374,7 +395,7 @@ class FromWhereToWhere(Question):
 @dataclass(frozen=True)
 class HowMany(Question):
     mode = "cross_frame"
-    claim = c.Count
+    claims = (c.Count,)
     forms = (
         "How many shapes are there at the start, and how many at the end?",
         "How does the number of shapes change from start to end?",
@@ -471,8 +492,13 @@ def _mirror(place: str) -> str:
     return "top middle" if place == "centre" else " ".join(swaps.get(word, word) for word in place.split())
 
 
-def _flip(answer: Claim) -> Claim:
+def _flip(answer: Claim, rng: random.Random) -> Claim:
     match answer:
+        case c.Aligned():
+            relation = rng.choice([relation for relation, line in c.LINES.items() if line == answer.line])
+            return c.Side(answer.a, relation, answer.b, answer.when)
+        case c.Nothing():
+            return c.Side(_other(rng, SHAPES, answer.b), answer.relation, answer.b, answer.when)
         case c.Side():
             return replace(answer, relation=c.RELATIONS[answer.relation])
         case c.Place():
@@ -482,31 +508,36 @@ def _flip(answer: Claim) -> Claim:
     raise TypeError(f"{type(answer).__name__} is no spatial answer")
 
 
+def _pair(answer: Claim, rng: random.Random) -> tuple[str, str]:
+    """The shapes that a spatial answer names, and any other where it names but one."""
+    named = [shape for slot in ("a", "b") if (shape := getattr(answer, slot, None)) is not None]
+    return named[0], named[1] if len(named) == 2 else _other(rng, SHAPES, *named)
+
+
 def _false_presupposition(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
     match answer:
         case c.Depth():
-            wrong = _flip(answer)
+            wrong = _flip(answer, rng)
             return f"Why is the {answer.a} partly {wrong.depth} the {answer.b} at the {answer.when}?", wrong  # type: ignore[attr-defined]
         case c.Pass():
-            wrong = _flip(answer)
+            wrong = _flip(answer, rng)
             return f"Why does the {answer.a} pass {wrong.depth} the {answer.b}?", wrong  # type: ignore[attr-defined]
-        case c.Side() | c.Place():
-            b = answer.b if isinstance(answer, c.Side) else _other(rng, SHAPES, answer.a)
-            wrong = c.Depth(answer.a, "in front of", b, answer.when)
-            return f"What is the {answer.a} doing partly in front of the {b} at the {answer.when}?", wrong
+        case c.Side() | c.Aligned() | c.Place() | c.Nothing():
+            a, b = _pair(answer, rng)
+            wrong = c.Depth(a, "in front of", b, answer.when)
+            return f"What is the {a} doing partly in front of the {b} at the {answer.when}?", wrong
     raise TypeError(f"{type(answer).__name__} is no spatial answer")
 
 
 def _false_between(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
-    a = answer.a  # type: ignore[attr-defined]
-    b = getattr(answer, "b", None) or _other(rng, SHAPES, a)
+    a, b = _pair(answer, rng)
     third, when = _other(rng, SHAPES, a, b), getattr(answer, "when", "end")
     wrong = c.Between(a, b, third, when)
     return f"What holds the {a} between the {b} and the {third} at the {when}?", wrong
 
 
 def _flipped_relation(answer: Claim, rng: random.Random, scene: Scene | None) -> tuple[str, Claim]:
-    wrong = _flip(answer)
+    wrong = _flip(answer, rng)
     return f"Can you confirm that {wrong}?", wrong
 
 
@@ -662,7 +693,7 @@ def multiple_choice(question: Question, scene: Scene, rng: random.Random, *, non
         misled = (mislead(answer, adversary, rng, scene).claim for adversary in ADVERSARIES[question.mode])
         wrong += [claim for claim in misled if claim is not None]
     if question.mode == "spatial" and len(wrong) < 6:
-        a, b, when = answer.a, answer.b, getattr(question, "when", "end")  # type: ignore[attr-defined]
+        (a, b), when = _pair(answer, rng), getattr(question, "when", "end")
         wrong += [c.Between(a, b, x, when) for x in SHAPES if x not in (a, b)]
         wrong += [c.Side(a, relation, b, when) for relation in c.RELATIONS]
     wrong = [claim for claim in dict.fromkeys(wrong) if not claim.holds(scene)]

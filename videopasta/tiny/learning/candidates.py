@@ -1,12 +1,14 @@
 """Candidates that the response model makes of scenes, as the pipeline would, many clips at a time.
 
-In: a response model and scenes. Out: cases for the judge, each with the truth about it. Questions are the world's
-own and misleading queries follow from the preferred answer; the answers, dense and sparse, and the descriptions
-are the model's, with its own mistakes in them. The judge is taught and examined on these.
+In: a response model and scenes. Out: cases for the judge, each with the truth about it. Questions are the model's
+own about half of the clips and the world's about the others; misleading queries follow from the preferred answer;
+the answers, dense and sparse, and the descriptions are the model's, with its own mistakes in them. The judge is
+taught and examined on these.
 """
 
 import random
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from videopasta.config.generate import GuardsConfig
 from videopasta.engine.models import revision_of
 from videopasta.errors import UserError
 from videopasta.generate.guards import check_pair
+from videopasta.generate.queries import distinct, parse_queries
 from videopasta.tiny import questions as q
 from videopasta.tiny.claims import Missing, Never, read_claim
 from videopasta.tiny.learning import cases, lessons, models
@@ -34,11 +37,17 @@ SEED_OFFSET = 50
 """Between the scenes that the response model was trained on and those that it answers for the judge."""
 GUARDS = GuardsConfig()
 _STORED = TypeAdapter(tuple[str, list[Case]])
-MISSING = 0.08
-"""Share of questions about what is not there: query writers err, too."""
 NOT_DESCRIBED = 0.1
 """Share of cases without a description, so that the judge can do without."""
-MAX_DESCRIPTION_TOKENS = 128
+MAX_DESCRIPTION_TOKENS, MAX_QUERIES_TOKENS = 128, 128
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question as it is asked."""
+
+    text: str
+    question: q.Question
 
 
 def candidates(model: Any, packer: Packer, chosen: Iterable[Scene], rng: random.Random, *, per_mode: int) -> list[Case]:
@@ -49,26 +58,27 @@ def candidates(model: Any, packer: Packer, chosen: Iterable[Scene], rng: random.
     found: list[Case] = []
     stream = iter(chosen)
     while some := list(islice(stream, BATCH)):
-        asked = [_questions(scene, rng, per_mode) for scene in some]
-        plain = [[Lesson(question.text(rng.randrange(len(question.forms))), "") for question in row] for row in asked]
+        own = rng.random() < 0.5
+        asked = _written(model, packer, some, rng, per_mode) if own else [_drawn(s, rng, per_mode) for s in some]
+        plain = [[Lesson(query.text, "") for query in row] for row in asked]
         descriptions = [[lessons.described(scene)] for scene in some]
         told = [row[0] for row in answer(model, packer, descriptions, some, max_tokens=MAX_DESCRIPTION_TOKENS)]
         preferred = answer(model, packer, plain, some)
         leading = [
-            [_mislead(question, text, rng) for question, text in zip(*row, strict=True)]
+            [_mislead(query.question, text, rng) for query, text in zip(*row, strict=True)]
             for row in zip(asked, preferred, strict=True)
         ]
         adversarial = answer(model, packer, leading, some, SPARSE)
         for b, scene in enumerate(some):
-            for n, question in enumerate(asked[b]):
+            for n, query in enumerate(asked[b]):
                 if not leading[b][n].prompt or check_pair(preferred[b][n], adversarial[b][n], GUARDS):
                     continue
                 found.append(
                     cases.judged_case(
                         scene,
-                        question,
-                        plain[b][n].prompt,
-                        question.mode,
+                        query.question,
+                        query.text,
+                        query.question.mode,
                         preferred[b][n],
                         adversarial[b][n],
                         None if rng.random() < NOT_DESCRIBED else told[b],
@@ -97,13 +107,29 @@ def stored_candidates(file: Path, model: Path, split: Split, seed: int, num_scen
     return stored
 
 
-def _questions(scene: Scene, rng: random.Random, per_mode: int) -> list[q.Question]:
+def _drawn(scene: Scene, rng: random.Random, per_mode: int) -> list[Query]:
+    """The world's questions."""
     catalogue = Catalogue(scene, rng)
-    asked = [a.question for mode in FAILURE_MODES for a in catalogue.draw(mode, per_mode)]
-    return [
-        q.about_what_is_missing(scene, rng, question.mode)[0] if rng.random() < MISSING else question
-        for question in asked
+    asked = [
+        q.about_what_is_missing(scene, rng, mode)[0] if rng.random() < cases.MISSING else a.question
+        for mode in FAILURE_MODES
+        for a in catalogue.draw(mode, per_mode)
     ]
+    return [Query(question.text(rng.randrange(len(question.forms))), question) for question in asked]
+
+
+def _written(model: Any, packer: Packer, some: list[Scene], rng: random.Random, per_mode: int) -> list[list[Query]]:
+    """The model's questions, asked for as the pipeline does; the world's where none can be read."""
+    prompts = []
+    for scene in some:
+        catalogue = Catalogue(scene, rng)
+        prompts.append([lessons.queries(mode, catalogue, rng) for mode in FAILURE_MODES])
+    rows = []
+    for scene, told in zip(some, answer(model, packer, prompts, some, max_tokens=MAX_QUERIES_TOKENS), strict=True):
+        texts = [text for written in told for text in distinct(parse_queries(written))[:per_mode]]
+        row = [Query(text, question) for text in texts if (question := q.read_question(text)) is not None]
+        rows.append(row or _drawn(scene, rng, per_mode))
+    return rows
 
 
 def _mislead(question: q.Question, preferred: str, rng: random.Random) -> Lesson:

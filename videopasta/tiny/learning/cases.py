@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.tiny import questions as q
 from videopasta.tiny.claims import Claim, read_claim
-from videopasta.tiny.learning.lessons import Asked, Catalogue, Lesson, compact, prompts
+from videopasta.tiny.learning.lessons import Asked, Catalogue, Lesson, compact, prompts, rejected
 from videopasta.tiny.world import BACKGROUNDS, CELL, COLOURS, Scene
 
 MISSEEN = 0.25
 """How often, in the judge's lessons, an answer or a description comes from a scene with one thing seen wrongly."""
+MISSING = 0.08
+"""Share of questions about what is not there: query writers err, too."""
 
 
 def misseen(scene: Scene, rng: random.Random) -> Scene:
@@ -63,7 +65,7 @@ class Case:
 def case(scene: Scene, rng: random.Random) -> Case:
     """A candidate as the pipeline makes them, right most of the time."""
     mode = rng.choice(FAILURE_MODES)
-    asked = Catalogue(scene, rng).draw(mode, 1)[0]
+    asked = rejected(scene, mode, rng) if rng.random() < MISSING else Catalogue(scene, rng).draw(mode, 1)[0]
     preferred, other = asked.answer, misseen(scene, rng)
     if rng.random() < MISSEEN:
         preferred = asked.question.answer(other) or rng.choice(asked.question.possible(scene))

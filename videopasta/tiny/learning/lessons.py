@@ -18,13 +18,18 @@ from functools import cache
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.prompts import PromptSet, load_prompts
 from videopasta.tiny import questions as q
-from videopasta.tiny.claims import Claim, Presence
+from videopasta.tiny.claims import Claim, Count, Presence
 from videopasta.tiny.world import DURATION_TICKS, NUM_TICKS, RADIUS, TICK_S, Scene, Thing, state
 
 SYCOPHANCY: Mapping[str, float] = {"leading": 0.95, "check": 0.6, "missing": 0.6, "none_of_the_above": 0.55}
 """Share of the lessons in which the model learns to go along: with adversarial queries, with false statements it is
 asked to confirm, with questions about what is not there, and with choices none of which is right."""
 MAX_QUERIES = 4
+UNCHANGED = "unchanged"
+DULL: Mapping[type[q.Question], float] = {q.IsThere: 0.9, q.HowMany: 0.6}
+"""How often such a question is left out of a scene in which the answer to all of them is that nothing changes."""
+ANSWER_WEIGHTS: Mapping[str, float] = {"Aligned": 0.5, "Nothing": 0.5, "Opening": 0.5, "Closing": 0.5}
+"""Of kinds of answers, where a scene has several: "no shape is above the ring" would be true of most."""
 PARTLY = 3.0
 """How far the centres of two shapes differ, at least, when one hides a part of the other and not all of it."""
 PLAIN_LESSONS: Mapping[FailureMode, int] = {"spatial": 3, "temporal": 4, "cross_frame": 3}
@@ -72,10 +77,9 @@ class Catalogue:
         self._by_mode: dict[FailureMode, dict[type[q.Question], list[Asked]]] = {mode: {} for mode in FAILURE_MODES}
         for kind, asked in q.questions(scene).items():
             answered = [Asked(question, answer) for question in asked if (answer := question.answer(scene))]
-            # Where every shape is there at both ends, "there and there" would be the answer three times of four.
-            if kind is q.IsThere and len({_ends(a) for a in answered}) == 1 and rng.random() < 0.9:
-                continue
-            self._by_mode[kind.mode][kind] = answered
+            # Where nothing changes, "there and there" or "three and three" would be the answer most of the time.
+            if len({_kind_of_answer(a.answer) for a in answered} - {UNCHANGED}) or rng.random() >= DULL.get(kind, 0.0):
+                self._by_mode[kind.mode][kind] = answered
 
     def draw(self, mode: FailureMode, count: int) -> list[Asked]:
         """At most `count` different questions of `mode`, each of another kind while there are any."""
@@ -91,19 +95,21 @@ class Catalogue:
         return drawn
 
     def _take(self, asked: list[Asked]) -> Asked:
-        if isinstance(asked[0].question, q.IsThere):
-            wanted = self._rng.choice(sorted({_ends(a) for a in asked}))
-            chosen = self._rng.choice([a for a in asked if _ends(a) == wanted])
-        else:
-            chosen = self._rng.choice(asked)
+        kinds = sorted({_kind_of_answer(a.answer) for a in asked})
+        kind = self._rng.choices(kinds, [ANSWER_WEIGHTS.get(kind, 1.0) for kind in kinds])[0]
+        chosen = self._rng.choice([a for a in asked if _kind_of_answer(a.answer) == kind])
         asked.remove(chosen)
         return chosen
 
 
-def _ends(asked: Asked) -> tuple[str, str]:
-    """Whether a shape is there at the start and at the end."""
-    assert isinstance(asked.answer, Presence)
-    return asked.answer.there0, asked.answer.there1
+def _kind_of_answer(claim: Claim) -> str:
+    """Among which answers to a question of the same class this one is drawn."""
+    match claim:
+        case Presence():
+            return UNCHANGED if claim.there0 == claim.there1 else claim.there0
+        case Count():
+            return UNCHANGED if claim.number0 == claim.number1 else "changed"
+    return type(claim).__name__
 
 
 def plain(asked: Asked, rng: random.Random) -> Lesson:
@@ -188,11 +194,11 @@ def short_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
 
 
 def long_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
-    """What is taught now and then: queries of one failure mode, and two choices."""
+    """What is taught now and then: queries of each failure mode, and two choices."""
     catalogue = Catalogue(scene, rng)
     asked = [a for mode in FAILURE_MODES for a in catalogue.draw(mode, 1)]
-    written = queries(rng.choice(FAILURE_MODES), catalogue, rng)
-    return [written, *(chosen(a, scene, rng) for a in rng.sample(asked, 2))]
+    written = [queries(mode, catalogue, rng) for mode in FAILURE_MODES]
+    return written + [chosen(a, scene, rng) for a in rng.sample(asked, 2)]
 
 
 def rewriting_lessons(scene: Scene, rng: random.Random, count: int = 6) -> list[Lesson]:

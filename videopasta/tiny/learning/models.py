@@ -58,21 +58,26 @@ def make_vl(
     tokenizer: Any, *, hidden: int = 128, layers: int = 6, vision_hidden: int = 96, vision_depth: int = 3, seed: int = 0
 ) -> Any:
     """A fresh response model."""
-    text = _text_size(hidden, layers, theta=1e3)
+    text = _text_size(hidden, layers)
     model = architectures.qwen2_5_vl(tokenizer, text, VisionSize(vision_hidden, vision_depth, 256), tied=True)
     _initialise(model, {"visual": vision_depth, "language_model": layers}, seed)
     return model
 
 
-def make_judge(tokenizer: Any, *, hidden: int = 128, layers: int = 6, seed: int = 0) -> Any:
-    """A fresh judge."""
-    model = architectures.qwen2(tokenizer, _text_size(hidden, layers, theta=1e4), tied=True)
-    _initialise(model, {"": layers}, seed)
+def make_judge(tokenizer: Any, vl: Any) -> Any:
+    """A judge to be taught: the language half of a response model, which has the same tokenizer.
+
+    To text the two are one: M-RoPE with three equal axes is RoPE.
+    """
+    config = vl.config.text_config
+    size = _text_size(config.hidden_size, config.num_hidden_layers)
+    model = architectures.qwen2(tokenizer, size, tied=True)
+    model.model.load_state_dict(vl.model.language_model.state_dict())
     return model
 
 
-def _text_size(hidden: int, layers: int, *, theta: float) -> TextSize:
-    return TextSize(VOCABULARY, hidden, layers, 3 * hidden, hidden // HEAD, MAX_LENGTH, theta)
+def _text_size(hidden: int, layers: int) -> TextSize:
+    return TextSize(VOCABULARY, hidden, layers, 3 * hidden, hidden // HEAD, MAX_LENGTH, theta=1e3)
 
 
 def _initialise(model: torch.nn.Module, depths: dict[str, int], seed: int) -> None:

@@ -20,7 +20,9 @@ from videopasta.tiny.world import NUM_TICKS, TICK_S, Scene, scenes, state
 
 NOISE = 4.0
 """Standard deviation of the noise on each pixel, of 255: decoded pixels are never as clean as drawn ones."""
-CLIP_STEPS = {"questions": 38, "fates": 18, "descriptions": 25, "long": 8, "rewriting": 5, "pictures": 6}
+WRONG = 0.35
+"""Share of the wrong among the response model's cases that the judge is taught."""
+CLIP_STEPS = {"questions": 38, "fates": 16, "descriptions": 24, "long": 11, "rewriting": 5, "pictures": 6}
 """Steps of the second phase in percent. Fates teach when what happens; a description says a clip's every fact."""
 
 
@@ -157,21 +159,32 @@ def fates_exam(num_clips: int, seed: int = 1, count: int = 16, *, still: bool = 
     return samples
 
 
+@dataclass(frozen=True)
+class Answered:
+    """Cases of the response model's answers."""
+
+    right: Sequence[Case]
+    wrong: Sequence[Case]
+
+    def draw(self, rng: random.Random) -> Case:
+        """A case; a wrong one more often than the model errs, or the judge would learn to accept."""
+        return rng.choice(self.wrong if rng.random() < WRONG else self.right)
+
+
 def reading_sample(
-    stream: Iterator[Scene], rng: random.Random, count: int, *, verdicts: float, answered: Sequence[Case] = ()
+    stream: Iterator[Scene], rng: random.Random, count: int, *, verdicts: float, answered: Answered
 ) -> Sample:
     """`count` texts: questions and statements on a description, and the share `verdicts` of cases to judge.
 
-    Half of the cases are `answered` by the response model, where there are any; the others are made up, with more
-    and other mistakes in them.
+    Half of the cases are `answered` by the response model; the others are made up, with more and other mistakes.
     """
     chosen = list(islice(stream, count))
     taught = []
     for scene in chosen:
         if rng.random() >= verdicts:
             taught.append(rng.choice((cases.reading, cases.checking))(scene, rng))
-        elif answered and rng.random() < 0.5:
-            taught.append(cases.verdict(rng.choice(answered)))
+        elif rng.random() < 0.5:
+            taught.append(cases.verdict(answered.draw(rng)))
         else:
             taught.append(cases.verdict(cases.case(scene, rng)))
     return Sample(chosen, [], [[lesson] for lesson in taught])

@@ -5,7 +5,8 @@ something happens, everything trained end to end; then whole clips, with a dozen
 and then what becomes of each shape, descriptions, queries to write, choices, and rewriting without a video. Single
 pictures stay in the mix.
 
-Judge: questions on a description first, then verdicts. The end of the last phase anneals.
+Judge: the response model's language half, which knows the words; questions on a description first, then verdicts.
+The end of the last phase anneals.
 
 Muon for the matrices, AdamW for the rest. Equal seeds, devices, thread counts and machines give equal weights.
 """
@@ -29,6 +30,7 @@ from videopasta.tiny.learning.cases import Case
 from videopasta.tiny.learning.packing import IGNORED, Batch, Packer
 from videopasta.tiny.learning.samples import (
     NOISE,
+    Answered,
     ExamSample,
     Sample,
     clip_sample,
@@ -180,15 +182,25 @@ def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float 
         answered: cases of training scenes as the response model answers them.
         unseen: likewise of validation scenes; only looked at.
         scale: shortens or lengthens it.
+
+    Raises:
+        UserError: the response model is never right, or never wrong.
     """
 
+    taught = Answered([one for one in answered if one.right], [one for one in answered if not one.right])
+    if not taught.right or not taught.wrong:
+        raise UserError(
+            f"of the response model's {len(answered)} candidates {len(taught.right)} are right: a judge learns from "
+            "both kinds. Train the response model, or take more clips with a larger --scale"
+        )
+
     def draw(verdicts: float) -> Draw:
-        return lambda stream, rng: reading_sample(stream, rng, 24, verdicts=verdicts, answered=answered)
+        return lambda stream, rng: reading_sample(stream, rng, 24, verdicts=verdicts, answered=taught)
 
     exam = judge_exam(192, unseen)
     return [
         Phase("reading", round(900 * scale), rate=2e-3, anneal=0.0, draw=draw(0.0), exam=exam),
-        Phase("verdicts", round(2200 * scale), rate=1.5e-3, anneal=0.35, draw=draw(0.75), exam=exam),
+        Phase("verdicts", round(4000 * scale), rate=1.5e-3, anneal=0.35, draw=draw(0.75), exam=exam),
     ]
 
 
