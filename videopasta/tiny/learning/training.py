@@ -186,7 +186,6 @@ def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float 
     Raises:
         UserError: the response model is never right, or never wrong.
     """
-
     taught = Answered([one for one in answered if one.right], [one for one in answered if not one.right])
     if not taught.right or not taught.wrong:
         raise UserError(
