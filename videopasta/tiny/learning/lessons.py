@@ -237,6 +237,11 @@ def picture_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
     return looked_up + [plain(asked, rng) for asked in catalogue.draw("spatial", 2)]
 
 
+def comparisons(scene: Scene, rng: random.Random, count: int = 7) -> list[Lesson]:
+    """Where the shapes of a single picture are, and where beside each other."""
+    return [plain(asked, rng) for asked in Catalogue(scene, rng).draw("spatial", count)]
+
+
 def fates(scene: Scene, ticks: Sequence[int] = range(NUM_TICKS)) -> list[Lesson]:
     """What becomes at `ticks` of each shape that is seen there, and of the scene, and in which second.
 

@@ -1,7 +1,7 @@
 """What one step is trained on, and what a look at the progress asks: from scenes and lessons to tensors."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,6 +20,10 @@ from videopasta.tiny.world import NUM_TICKS, TICK_S, Scene, scenes, state
 
 NOISE = 4.0
 """Standard deviation of the noise on each pixel, of 255: decoded pixels are never as clean as drawn ones."""
+PICTURE_STEPS = {"moments": 4, "describes": 3, "relates": 3, "compares": 0}
+COMPARING_STEPS = {"moments": 2, "describes": 2, "relates": 0, "compares": 10}
+"""Weights of the kinds of `picture_sample`, first and then: what two shapes have in common, a row or a column, is
+learned only where many such questions come together."""
 WRONG = 0.35
 """Share of the wrong among the response model's cases that the judge is taught."""
 CLIP_STEPS = {"questions": 38, "fates": 16, "descriptions": 24, "long": 11, "rewriting": 5, "pictures": 6}
@@ -36,21 +40,31 @@ class Sample:
     lessons: Sequence[Sequence[Lesson]]
 
 
-def picture_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
-    """Single pictures: looked up and related, or twice as many of them described; or pairs in which something happens.
+def picture_sample(
+    stream: Iterator[Scene], rng: random.Random, count: int, weights: Mapping[str, int] = PICTURE_STEPS
+) -> Sample:
+    """Single pictures: looked up and related, or compared, or described; or pairs in which something happens.
 
     A model that sees a change within a pair need not compare it with the one before to see when it was.
+
+    Args:
+        stream: of scenes.
+        rng: of the kind and the lessons.
+        count: pictures; twice as many where each has few lessons.
+        weights: of the kinds.
     """
-    kind = rng.choices(("moments", "describes", "relates"), (4, 3, 3))[0]
-    chosen = list(islice(stream, count if kind == "relates" else 2 * count))
+    kind = rng.choices(list(weights), list(weights.values()))[0]
+    chosen = list(islice(stream, count if kind in ("relates", "compares") else 2 * count))
     if kind == "moments":
         ticks = [lessons.moment(scene, rng) for scene in chosen]
         return Sample(chosen, ticks, [lessons.fates(s, t) for s, t in zip(chosen, ticks, strict=True)])
     stills = [lessons.still(scene, _moment(scene, rng)) for scene in chosen]
-    taught = [
-        [lessons.picture_description(scene)] if kind == "describes" else lessons.picture_lessons(scene, rng)
-        for scene in stills
-    ]
+    teach: Callable[[Scene], list[Lesson]] = {
+        "describes": lambda scene: [lessons.picture_description(scene)],
+        "relates": lambda scene: lessons.picture_lessons(scene, rng),
+        "compares": lambda scene: lessons.comparisons(scene, rng),
+    }[kind]
+    taught = [teach(scene) for scene in stills]
     # They show the same at any time but for the timeline.
     starts = [2 * rng.randrange(NUM_TICKS // 2) for _ in stills]
     return Sample(stills, [(start, start + 1) for start in starts], taught)
@@ -68,7 +82,7 @@ def clip_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Samp
     """One of the kinds of `CLIP_STEPS`; `count` clips where each has a dozen lessons, more where it has fewer."""
     kind = rng.choices(list(CLIP_STEPS), list(CLIP_STEPS.values()))[0]
     if kind == "pictures":
-        return picture_sample(stream, rng, 3 * count)
+        return picture_sample(stream, rng, 3 * count, COMPARING_STEPS)
     chosen = list(islice(stream, 3 * count if kind in ("descriptions", "fates") else count))
     taught = {
         "questions": lambda scene: lessons.short_lessons(scene, rng),

@@ -1,9 +1,9 @@
 """How the small models learn: the response model to see, the judge to read.
 
-Response model: single pictures first, which bind shapes, colours, places and relations, and pairs of frames in which
-something happens, everything trained end to end; then whole clips, with a dozen questions on each video prefix, now
-and then what becomes of each shape, descriptions, queries to write, choices, and rewriting without a video. Single
-pictures stay in the mix.
+Response model: single pictures first, which bind shapes, colours and places, and pairs of frames in which something
+happens; then pictures with many questions of how shapes stand to each other; then whole clips, with a dozen questions
+on each video prefix, now and then what becomes of each shape, descriptions, queries to write, choices, and rewriting
+without a video. Single pictures stay in the mix, and everything is trained end to end.
 
 Judge: the response model's language half, which knows the words; questions on a description first, then verdicts.
 The end of the last phase anneals.
@@ -29,6 +29,7 @@ from videopasta.tiny.learning import forward, models
 from videopasta.tiny.learning.cases import Case
 from videopasta.tiny.learning.packing import IGNORED, Batch, Packer
 from videopasta.tiny.learning.samples import (
+    COMPARING_STEPS,
     NOISE,
     Answered,
     ExamSample,
@@ -162,6 +163,14 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
             rate=2e-3,
             anneal=0.0,
             draw=lambda stream, rng: picture_sample(stream, rng, 24),
+            exam=[*exam_samples(96, still=True), *fates_exam(64, still=True)],
+        ),
+        Phase(
+            "comparisons",
+            round(800 * scale),
+            rate=2e-3,
+            anneal=0.0,
+            draw=lambda stream, rng: picture_sample(stream, rng, 24, COMPARING_STEPS),
             exam=[*exam_samples(96, still=True), *fates_exam(64, still=True)],
         ),
         Phase(
