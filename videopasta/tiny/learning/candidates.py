@@ -99,6 +99,7 @@ def stored_candidates(file: Path, model: Path, split: Split, seed: int, num_scen
         chosen = islice(scenes(split, seed + SEED_OFFSET), num_scenes)
         shown = track(chosen, f"answers about {split} clips", total=num_scenes, transient=True)
         found = candidates(responds, Packer(tokenizer), shown, random.Random(seed), per_mode=3)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.with_suffix(".new").write_bytes(_STORED.dump_json((made_by, found)))
         file.with_suffix(".new").replace(file)
     stored_by, stored = _STORED.validate_json(file.read_bytes())
