@@ -18,7 +18,7 @@ from functools import cache
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.prompts import PromptSet, load_prompts
 from videopasta.tiny import questions as q
-from videopasta.tiny.claims import Claim, Count, Presence
+from videopasta.tiny.claims import Claim, Count, Nothing, Presence
 from videopasta.tiny.world import DURATION_TICKS, NUM_TICKS, RADIUS, TICK_S, Scene, Thing, state
 
 SYCOPHANCY: Mapping[str, float] = {"leading": 0.95, "check": 0.6, "missing": 0.6, "none_of_the_above": 0.55}
@@ -240,6 +240,24 @@ def picture_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
 def comparisons(scene: Scene, rng: random.Random, count: int = 7) -> list[Lesson]:
     """Where the shapes of a single picture are, and where beside each other."""
     return [plain(asked, rng) for asked in Catalogue(scene, rng).draw("spatial", count)]
+
+
+def sides(scene: Scene, rng: random.Random, count: int = 8) -> list[Lesson]:
+    """What is on each side of each shape, free sides as often as others."""
+    asked = _all_asked(scene, q.WhichShape)
+    free, taken = ([a for a in asked if isinstance(a.answer, Nothing) is is_free] for is_free in (True, False))
+    chosen = rng.sample(free, min(count // 2, len(free))) + rng.sample(taken, min(count // 2, len(taken)))
+    return [plain(a, rng) for a in chosen]
+
+
+def neighbours(scene: Scene, rng: random.Random) -> list[Lesson]:
+    """What comes before and after each event, and what is on the sides of the shapes."""
+    return [plain(asked, rng) for asked in _all_asked(scene, q.WhatNext, q.WhatBefore)] + sides(scene, rng)
+
+
+def _all_asked(scene: Scene, *kinds: type[q.Question]) -> list[Asked]:
+    asked = (question for kind in kinds for question in kind.askable(scene))
+    return [Asked(question, answer) for question in asked if (answer := question.answer(scene)) is not None]
 
 
 def fates(scene: Scene, ticks: Sequence[int] = range(NUM_TICKS)) -> list[Lesson]:

@@ -20,14 +20,22 @@ from videopasta.tiny.world import NUM_TICKS, TICK_S, Scene, scenes, state
 
 NOISE = 4.0
 """Standard deviation of the noise on each pixel, of 255: decoded pixels are never as clean as drawn ones."""
-PICTURE_STEPS = {"moments": 4, "describes": 3, "relates": 3, "compares": 0}
-COMPARING_STEPS = {"moments": 2, "describes": 2, "relates": 0, "compares": 10}
+PICTURE_STEPS = {"moments": 4, "describes": 3, "relates": 3, "compares": 0, "sides": 0}
+COMPARING_STEPS = {"moments": 2, "describes": 2, "relates": 0, "compares": 10, "sides": 0}
 """Weights of the kinds of `picture_sample`, first and then: what two shapes have in common, a row or a column, is
 learned only where many such questions come together."""
 WRONG = 0.35
 """Share of the wrong among the response model's cases that the judge is taught."""
-CLIP_STEPS = {"questions": 38, "fates": 16, "descriptions": 24, "long": 11, "rewriting": 5, "pictures": 6}
-"""Steps of the second phase in percent. Fates teach when what happens; a description says a clip's every fact."""
+CLIP_STEPS = {
+    "questions": 38, "fates": 16, "descriptions": 24, "long": 11, "rewriting": 5, "pictures": 6,
+    "neighbours": 0, "sides": 0,
+}  # fmt: skip
+"""Steps with whole clips, in percent. Fates teach when what happens; a description says a clip's every fact."""
+NEIGHBOUR_STEPS = {
+    "questions": 32, "fates": 5, "descriptions": 10, "long": 8, "rewriting": 3, "pictures": 2,
+    "neighbours": 28, "sides": 12,
+}  # fmt: skip
+"""The last of them: that nothing is there, or nothing follows, is learned only where all neighbours are asked for."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ def picture_sample(
         weights: of the kinds.
     """
     kind = rng.choices(list(weights), list(weights.values()))[0]
-    chosen = list(islice(stream, count if kind in ("relates", "compares") else 2 * count))
+    chosen = list(islice(stream, 2 * count if kind in ("moments", "describes") else count))
     if kind == "moments":
         ticks = [lessons.moment(scene, rng) for scene in chosen]
         return Sample(chosen, ticks, [lessons.fates(s, t) for s, t in zip(chosen, ticks, strict=True)])
@@ -63,6 +71,7 @@ def picture_sample(
         "describes": lambda scene: [lessons.picture_description(scene)],
         "relates": lambda scene: lessons.picture_lessons(scene, rng),
         "compares": lambda scene: lessons.comparisons(scene, rng),
+        "sides": lambda scene: lessons.sides(scene, rng),
     }[kind]
     taught = [teach(scene) for scene in stills]
     # They show the same at any time but for the timeline.
@@ -78,16 +87,21 @@ def _moment(scene: Scene, rng: random.Random) -> int:
     return rng.randrange(NUM_TICKS)
 
 
-def clip_sample(stream: Iterator[Scene], rng: random.Random, count: int) -> Sample:
-    """One of the kinds of `CLIP_STEPS`; `count` clips where each has a dozen lessons, more where it has fewer."""
-    kind = rng.choices(list(CLIP_STEPS), list(CLIP_STEPS.values()))[0]
+def clip_sample(
+    stream: Iterator[Scene], rng: random.Random, count: int, weights: Mapping[str, int] = CLIP_STEPS
+) -> Sample:
+    """One of the kinds of `weights`; `count` clips where each has a dozen lessons, more where it has fewer."""
+    kind = rng.choices(list(weights), list(weights.values()))[0]
     if kind == "pictures":
         return picture_sample(stream, rng, 3 * count, COMPARING_STEPS)
+    if kind == "sides":
+        return picture_sample(stream, rng, 3 * count, {"sides": 1})
     chosen = list(islice(stream, 3 * count if kind in ("descriptions", "fates") else count))
     taught = {
         "questions": lambda scene: lessons.short_lessons(scene, rng),
         "descriptions": lambda scene: [lessons.described(scene)],
         "fates": lessons.fates,
+        "neighbours": lambda scene: lessons.neighbours(scene, rng),
         "long": lambda scene: lessons.long_lessons(scene, rng),
         "rewriting": lambda scene: lessons.rewriting_lessons(scene, rng),
     }[kind]
