@@ -69,7 +69,7 @@ def train(
         responds = Path(local_path(response_model))
         vl, tokenizer = models.load(responds)
         fresh = models.make_judge(tokenizer, vl)
-        answered = stored_candidates(out / "train_cases.json", responds, "train", seed, round(2000 * scale))
+        answered = stored_candidates(out / "train_cases.json", responds, "train", seed, round(1300 * scale))
         unseen = stored_candidates(out / "validation_cases.json", responds, "validation", seed, round(100 * scale))
         phases = training.judge_phases(answered, unseen, scale)
     training.train(
