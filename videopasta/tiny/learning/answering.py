@@ -12,12 +12,9 @@ import torch
 from videopasta.tiny.learning import forward
 from videopasta.tiny.learning.lessons import Lesson
 from videopasta.tiny.learning.packing import Packer
-from videopasta.tiny.learning.samples import Sample, features_of, packed
-from videopasta.tiny.world import NUM_TICKS, Scene
+from videopasta.tiny.learning.samples import DENSE, Sample, features_of, packed
+from videopasta.tiny.world import Scene
 
-DENSE = tuple(range(NUM_TICKS))
-SPARSE = tuple(range(0, NUM_TICKS, 4))
-"""Eight frames: one a second, as the pipeline's adversarial plan has them; the last moment is not among them."""
 MAX_TOKENS = 40
 
 

@@ -25,10 +25,11 @@ from videopasta.generate.queries import distinct, parse_queries
 from videopasta.tiny import questions as q
 from videopasta.tiny.claims import Missing, Never, read_claim
 from videopasta.tiny.learning import cases, lessons, models
-from videopasta.tiny.learning.answering import SPARSE, answer
+from videopasta.tiny.learning.answering import answer
 from videopasta.tiny.learning.cases import Case
 from videopasta.tiny.learning.lessons import Catalogue, Lesson
 from videopasta.tiny.learning.packing import Packer
+from videopasta.tiny.learning.samples import SPARSE
 from videopasta.tiny.learning.sources import source_hash
 from videopasta.tiny.world import Scene, Split, scenes
 

@@ -24,11 +24,12 @@ from videopasta.generate.judging import read_vote
 from videopasta.tiny import questions as q
 from videopasta.tiny.claims import Claim, read_claim
 from videopasta.tiny.learning import lessons
-from videopasta.tiny.learning.answering import SPARSE, answer
+from videopasta.tiny.learning.answering import answer
 from videopasta.tiny.learning.candidates import candidates
 from videopasta.tiny.learning.cases import Case, verdict
 from videopasta.tiny.learning.lessons import Asked, Catalogue, Lesson
 from videopasta.tiny.learning.packing import Packer
+from videopasta.tiny.learning.samples import SPARSE
 from videopasta.tiny.world import Scene, Split, scenes
 
 MAX_VERDICT = 96

@@ -126,6 +126,16 @@ def misled(asked: Asked, adversary: str, scene: Scene, rng: random.Random) -> Le
     return Lesson(leading.query, leading.claim.sentence if falls else f"No, {asked.answer}.")
 
 
+def misleading(scene: Scene, rng: random.Random) -> list[Lesson]:
+    """An adversarial query of each operator."""
+    catalogue = Catalogue(scene, rng)
+    return [
+        misled(asked, adversary, scene, rng)
+        for mode, adversaries in q.ADVERSARIES.items()
+        for adversary, asked in zip(adversaries, catalogue.draw(mode, len(adversaries)), strict=True)
+    ]
+
+
 def checked(asked: Asked, scene: Scene, rng: random.Random) -> Lesson:
     """Whether a statement is true; false ones are confirmed too often."""
     true = rng.random() < 0.5

@@ -18,6 +18,9 @@ from videopasta.tiny.learning.lessons import Catalogue, Lesson
 from videopasta.tiny.learning.packing import IGNORED, Batch, Packer
 from videopasta.tiny.world import NUM_TICKS, TICK_S, Scene, scenes, state
 
+DENSE = tuple(range(NUM_TICKS))
+SPARSE = tuple(range(0, NUM_TICKS, 4))
+"""Eight frames: one a second, as the pipeline's adversarial plan has them; the last moment is not among them."""
 NOISE = 4.0
 """Standard deviation of the noise on each pixel, of 255: decoded pixels are never as clean as drawn ones."""
 PICTURE_STEPS = {"moments": 4, "describes": 3, "relates": 3, "compares": 0, "sides": 0}
@@ -28,12 +31,12 @@ WRONG = 0.35
 """Share of the wrong among the response model's cases that the judge is taught."""
 CLIP_STEPS = {
     "questions": 38, "fates": 16, "descriptions": 24, "long": 11, "rewriting": 5, "pictures": 6,
-    "neighbours": 0, "sides": 0,
+    "neighbours": 0, "sides": 0, "sparse": 0,
 }  # fmt: skip
 """Steps with whole clips, in percent. Fates teach when what happens; a description says a clip's every fact."""
 NEIGHBOUR_STEPS = {
-    "questions": 32, "fates": 5, "descriptions": 10, "long": 8, "rewriting": 3, "pictures": 2,
-    "neighbours": 28, "sides": 12,
+    "questions": 28, "fates": 5, "descriptions": 9, "long": 8, "rewriting": 3, "pictures": 2,
+    "neighbours": 27, "sides": 10, "sparse": 8,
 }  # fmt: skip
 """The last of them: that nothing is there, or nothing follows, is learned only where all neighbours are asked for."""
 
@@ -102,10 +105,11 @@ def clip_sample(
         "descriptions": lambda scene: [lessons.described(scene)],
         "fates": lessons.fates,
         "neighbours": lambda scene: lessons.neighbours(scene, rng),
+        "sparse": lambda scene: lessons.misleading(scene, rng),
         "long": lambda scene: lessons.long_lessons(scene, rng),
         "rewriting": lambda scene: lessons.rewriting_lessons(scene, rng),
     }[kind]
-    ticks = [] if kind == "rewriting" else [range(NUM_TICKS)] * len(chosen)
+    ticks = [] if kind == "rewriting" else [SPARSE if kind == "sparse" else DENSE] * len(chosen)
     return Sample(chosen, ticks, [taught(scene) for scene in chosen])
 
 

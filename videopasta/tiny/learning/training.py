@@ -3,7 +3,8 @@
 Response model: single pictures first, which bind shapes, colours and places, and pairs of frames in which something
 happens; then pictures with many questions of how shapes stand to each other; then whole clips, with a dozen questions
 on each video prefix, now and then what becomes of each shape, descriptions, queries to write, choices, and rewriting
-without a video; last, every neighbour of every shape and event, so that the model learns to say where there is none.
+without a video; last, every neighbour of every shape and event, so that the model learns to say where there is none,
+and misleading queries on sparse frames.
 Single pictures stay in the mix, and everything is trained end to end.
 
 Judge: the response model's language half, which knows the words; questions on a description first, then verdicts.
@@ -185,7 +186,7 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
         ),
         Phase(
             "neighbours",
-            round(1400 * scale),
+            round(1600 * scale),
             rate=1.5e-3,
             anneal=0.5,
             draw=lambda stream, rng: clip_sample(stream, rng, 8, NEIGHBOUR_STEPS),
