@@ -7,8 +7,7 @@ import numpy as np
 
 from videopasta.config import GenerateConfig, load_config
 from videopasta.tiny.cli import DEMO_CONFIG
-from videopasta.tiny.learning.samples import DENSE, SPARSE
-from videopasta.tiny.learning.samples import NOISE
+from videopasta.tiny.learning.samples import DENSE, NOISE, SPARSE
 from videopasta.tiny.render import MODEL_SIZE, frames, write_video
 from videopasta.tiny.world import NUM_TICKS, TICK_S, scenes
 from videopasta.video import ClipRequest, decode_clip

@@ -11,6 +11,7 @@ import torch
 from videopasta.dpo.rope import use_engine_positions
 from videopasta.tiny import render
 from videopasta.tiny.learning import cases, forward, lessons, models
+from videopasta.tiny.learning.lessons import Lesson
 from videopasta.tiny.learning.packing import GRID, IGNORED, Packer
 from videopasta.tiny.learning.samples import Sample, clip_sample, features_of, packed, picture_sample
 from videopasta.tiny.learning.training import Muon, Phase, load_tokenizer, rate_at, train
@@ -62,6 +63,16 @@ def test_a_judge_starts_as_the_response_models_language_half(tokenizer, model):
     with torch.no_grad():
         theirs = model(ids, mm_token_type_ids=torch.zeros_like(ids)).logits
         torch.testing.assert_close(models.make_judge(tokenizer, model)(ids).logits, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_only_read_is_not_learned(tokenizer):
+    """Of a lesson in several turns the answers alone have labels, and the end."""
+    packer = Packer(tokenizer)
+    lesson = Lesson("A scene.", "", (("\nA: The ring grows.", " right"), ("\nB: The ring shrinks.", " not")))
+    batch = packer.pack([[lesson]], num_steps=0)
+    taught = batch.labels[0, 0] != IGNORED
+    assert (batch.labels[taught[None, None]] == batch.ids[taught[None, None]]).all()
+    assert tokenizer.decode(batch.ids[0, 0][taught]) == " right not<|im_end|>"
 
 
 def test_texts_survive_the_tokenizer(tokenizer):
@@ -125,7 +136,8 @@ def test_the_prefix_is_the_chat_template(tokenizer):
     chat = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )
-    prompt, _ = packer.encode(lesson)
+    ids, _, length = packer.encode(lesson)
+    prompt = ids[:length]
     told = tokenizer.decode([*batch.prefix_ids.tolist(), *prompt])
     num_video = int(batch.is_video.sum())
     assert num_video == NUM_TICKS // 2 * GRID**2

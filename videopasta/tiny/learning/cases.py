@@ -16,6 +16,8 @@ from videopasta.tiny.world import BACKGROUNDS, CELL, COLOURS, Scene
 
 MISSEEN = 0.25
 """How often, in the judge's lessons, an answer or a description comes from a scene with one thing seen wrongly."""
+RIGHT, WRONG = " right", " not"
+"""Of a statement: tokens of their own."""
 MISSING = 0.08
 """Share of questions about what is not there: query writers err, too."""
 
@@ -144,22 +146,23 @@ def verdict(one: Case) -> Lesson:
     return Lesson(prompt, compact(answer))
 
 
-def reading(scene: Scene, rng: random.Random, count: int = 4) -> Lesson:
-    """`count` questions answered from the description alone."""
-    asked = _asked(scene, rng, count)
-    texts = [f"Question: {one.question.text(rng.randrange(len(one.question.forms)))}" for one in asked]
-    return Lesson("\n".join((q.describe(scene), *texts)), " ".join(one.answer.sentence for one in asked))
+def reading(scene: Scene, rng: random.Random, count: int = 6) -> Lesson:
+    """`count` questions, each answered from the description before the next is read."""
+    turns = [
+        (f"\nQuestion: {one.question.text(rng.randrange(len(one.question.forms)))}\nA:", f" {one.answer.sentence}")
+        for one in _asked(scene, rng, count)
+    ]
+    return Lesson(q.describe(scene), "", tuple(turns))
 
 
-def checking(scene: Scene, rng: random.Random, count: int = 4) -> Lesson:
-    """`count` statements, half of them false, held against the description: what judging is made of."""
-    told, verdicts = [q.describe(scene)], []
-    for letter, asked in zip("ABCD", _asked(scene, rng, count), strict=False):
+def checking(scene: Scene, rng: random.Random, count: int = 8) -> Lesson:
+    """`count` statements, half of them false, each held against the description: what judging is made of."""
+    turns = []
+    for asked in _asked(scene, rng, count):
         true = rng.random() < 0.5
         claim = asked.answer if true else _false(asked, scene, rng)
-        told.append(f"{letter}: {claim.sentence}")
-        verdicts.append(f"{letter} is {'right' if true else 'not'}")
-    return Lesson("\n".join(told), ", ".join(verdicts) + ".")
+        turns.append((f"\n{rng.choice('AB')}: {claim.sentence}", RIGHT if true else WRONG))
+    return Lesson(q.describe(scene), "", tuple(turns))
 
 
 def _asked(scene: Scene, rng: random.Random, count: int) -> list[Asked]:

@@ -47,6 +47,8 @@ class Lesson:
 
     prompt: str
     answer: str
+    further: tuple[tuple[str, str], ...] = ()
+    """Behind the answer: what is only read, and what is answered to that."""
 
 
 @cache

@@ -52,7 +52,7 @@ class Packer:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._memory: dict[Lesson, tuple[list[int], list[int]]] = {}
+        self._memory: dict[Lesson, tuple[list[int], list[int], int]] = {}
         self._before = self._encode("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n")
         self._start, self._video, self._end = self._encode("<|vision_start|><|video_pad|><|vision_end|>")
         self._preamble = self._encode(preamble())
@@ -73,27 +73,32 @@ class Packer:
         text: str = self._tokenizer.decode(kept, skip_special_tokens=True)
         return text
 
-    def encode(self, lesson: Lesson) -> tuple[list[int], list[int]]:
-        """Tokens of the prompt with the turn's end, and of the answer with its end."""
+    def encode(self, lesson: Lesson) -> tuple[list[int], list[int], int]:
+        """Tokens, as many labels, and how many of them are the prompt's with the turn's end."""
         if lesson not in self._memory:
             if len(self._memory) > 100_000:
                 self._memory.clear()
             prompt = self._encode(f"{lesson.prompt}<|im_end|>\n<|im_start|>assistant\n")
-            self._memory[lesson] = (prompt, self._encode(f"{lesson.answer}<|im_end|>"))
+            answer = self._encode(lesson.answer)
+            ids, labels = prompt + answer, [IGNORED] * len(prompt) + answer
+            for read, answered in lesson.further:
+                read_ids, answer = self._encode(read), self._encode(answered)
+                ids, labels = ids + read_ids + answer, labels + [IGNORED] * len(read_ids) + answer
+            self._memory[lesson] = ([*ids, self.end_id], [*labels, self.end_id], len(prompt))
         return self._memory[lesson]
 
     def pack(self, lessons: Sequence[Sequence[Lesson]], *, num_steps: int, seconds_per_step: float = 0.5) -> Batch:
         """`lessons` per clip, each clip `num_steps` time steps long; 0: without a video."""
         ids, positions = self._prefix(num_steps, seconds_per_step)
         encoded = [[self.encode(lesson) for lesson in row] for row in lessons]
-        shape = len(lessons), max(map(len, lessons)), max(len(p) + len(a) for row in encoded for p, a in row)
+        shape = len(lessons), max(map(len, lessons)), max(len(one[0]) for row in encoded for one in row)
         all_ids, labels = np.full(shape, self._tokenizer.pad_token_id), np.full(shape, IGNORED)
         lengths = np.ones(shape[:2], dtype=np.int64)
         for b, row in enumerate(encoded):
-            for n, (prompt, answer) in enumerate(row):
-                all_ids[b, n, : len(prompt) + len(answer)] = prompt + answer
-                labels[b, n, len(prompt) : len(prompt) + len(answer)] = answer
-                lengths[b, n] = len(prompt)
+            for n, (token_ids, taught, prompt_length) in enumerate(row):
+                all_ids[b, n, : len(token_ids)] = token_ids
+                labels[b, n, : len(taught)] = taught
+                lengths[b, n] = prompt_length
         return Batch(
             prefix_ids=torch.tensor(ids),
             prefix_positions=torch.from_numpy(positions),

@@ -218,7 +218,7 @@ def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float 
 
     exam = judge_exam(192, unseen)
     return [
-        Phase("reading", round(600 * scale), rate=1.5e-3, anneal=0.0, draw=draw(0.0), exam=exam),
+        Phase("reading", round(1200 * scale), rate=1.5e-3, anneal=0.0, draw=draw(0.0), exam=exam),
         Phase("verdicts", round(2600 * scale), rate=1.5e-3, anneal=0.5, draw=draw(0.75), exam=exam),
     ]
 
