@@ -159,6 +159,8 @@ class Phase:
 
 def vl_phases(scale: float = 1.0) -> list[Phase]:
     """The response model's training; `scale` shortens or lengthens it."""
+    of_pictures = [*exam_samples(96, still=True), *fates_exam(64, still=True)]
+    of_clips = [*exam_samples(96), *fates_exam(64)]
     return [
         Phase(
             "pictures",
@@ -166,7 +168,7 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
             rate=2e-3,
             anneal=0.0,
             draw=lambda stream, rng: picture_sample(stream, rng, 24),
-            exam=[*exam_samples(96, still=True), *fates_exam(64, still=True)],
+            exam=of_pictures,
         ),
         Phase(
             "comparisons",
@@ -174,7 +176,7 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
             rate=2e-3,
             anneal=0.0,
             draw=lambda stream, rng: picture_sample(stream, rng, 24, COMPARING_STEPS),
-            exam=[*exam_samples(96, still=True), *fates_exam(64, still=True)],
+            exam=of_pictures,
         ),
         Phase(
             "clips",
@@ -182,7 +184,7 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
             rate=1.5e-3,
             anneal=0.4,
             draw=lambda stream, rng: clip_sample(stream, rng, 8),
-            exam=[*exam_samples(96), *fates_exam(64)],
+            exam=of_clips,
         ),
         Phase(
             "neighbours",
@@ -190,7 +192,7 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
             rate=1.5e-3,
             anneal=0.5,
             draw=lambda stream, rng: clip_sample(stream, rng, 8, NEIGHBOUR_STEPS),
-            exam=[*exam_samples(96), *fates_exam(64)],
+            exam=of_clips,
         ),
     ]
 
