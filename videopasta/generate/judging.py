@@ -60,15 +60,19 @@ async def vote(work: Work, asker: Asker, prompts: PromptSet, config: GenerateCon
 
 
 def vote_schema(max_reason_chars: int) -> dict[str, object]:
-    """JSON schema of one vote. Confidence is whole: models are bad at fractions, grammars at their ends."""
+    """JSON schema of one vote.
+
+    The reason comes first: what a model has written down, it can decide by. Confidence is whole: models are bad at
+    fractions, grammars at their ends.
+    """
     return {
         "type": "object",
         "properties": {
+            "reason": {"type": "string", "maxLength": max_reason_chars},
             **{question: {"type": "boolean"} for question in _QUESTIONS},
             "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
-            "reason": {"type": "string", "maxLength": max_reason_chars},
         },
-        "required": [*_QUESTIONS, "confidence", "reason"],
+        "required": ["reason", *_QUESTIONS, "confidence"],
         "additionalProperties": False,
     }
 

@@ -436,6 +436,22 @@ def is_right(answer: str, question: Question, scene: Scene) -> bool:
     return question.fits(claim)
 
 
+def denial(question: Question, scene: Scene) -> Claim | None:
+    """What `question` takes for granted and `scene` has not: a shape, one at the moment asked for, or an event."""
+    for name, value in vars(question).items():
+        if name in ("event0", "event1", "option0", "option1") and value not in scene.happenings:
+            return c.Never(value)
+        if name not in ("a", "b"):
+            continue
+        if value not in _ever_visible(scene):
+            return c.Missing(value)
+        there = {when: value in _visible(scene, when) for when in ENDS}
+        asked_for = [question.when] if hasattr(question, "when") else ENDS
+        if not all(there[when] for when in asked_for):
+            return c.Presence(value, *("there" if there[when] else "missing" for when in ENDS))
+    return None
+
+
 def questions(scene: Scene) -> dict[type[Question], list[Question]]:
     """Every question that has an answer in `scene`, by class."""
     found = {}

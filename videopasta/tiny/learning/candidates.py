@@ -38,8 +38,6 @@ SEED_OFFSET = 50
 """Between the scenes that the response model was trained on and those that it answers for the judge."""
 GUARDS = GuardsConfig()
 _STORED = TypeAdapter(tuple[str, list[Case]])
-NOT_DESCRIBED = 0.1
-"""Share of cases without a description, so that the judge can do without."""
 MAX_DESCRIPTION_TOKENS, MAX_QUERIES_TOKENS = 128, 128
 
 
@@ -82,7 +80,7 @@ def candidates(model: Any, packer: Packer, chosen: Iterable[Scene], rng: random.
                         query.question.mode,
                         preferred[b][n],
                         adversarial[b][n],
-                        None if rng.random() < NOT_DESCRIBED else told[b],
+                        None if rng.random() < cases.NOT_DESCRIBED else told[b],
                     )
                 )
     return found
@@ -113,7 +111,7 @@ def _drawn(scene: Scene, rng: random.Random, per_mode: int) -> list[Query]:
     """The world's questions."""
     catalogue = Catalogue(scene, rng)
     asked = [
-        q.about_what_is_missing(scene, rng, mode)[0] if rng.random() < cases.MISSING else a.question
+        cases.unanswerable(scene, mode, rng).question if rng.random() < cases.MISSING else a.question
         for mode in FAILURE_MODES
         for a in catalogue.draw(mode, per_mode)
     ]

@@ -1,8 +1,7 @@
 """What the judge is taught: candidates as the pipeline makes them, right and wrong, and the verdict on each. Pure.
 
 In: a scene and random numbers. Out: prompts rendered from the pipeline's templates, and the verdict JSON. The judge
-never sees the truth: what it reads of the clip is a description, in which, as in the answers, things are sometimes
-seen wrongly.
+never sees the truth: what it reads of the clip is a description.
 """
 
 import random
@@ -10,16 +9,17 @@ from dataclasses import dataclass, replace
 
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.tiny import questions as q
-from videopasta.tiny.claims import Claim, read_claim
-from videopasta.tiny.learning.lessons import Asked, Catalogue, Lesson, compact, prompts, rejected
-from videopasta.tiny.world import BACKGROUNDS, CELL, COLOURS, Scene
+from videopasta.tiny.claims import RELATIONS, Missing, Never, read_claim
+from videopasta.tiny.learning import lessons
+from videopasta.tiny.learning.lessons import Asked, Catalogue, Lesson, compact, plain, prompts, rejected
+from videopasta.tiny.world import BACKGROUNDS, CELL, COLOURS, SHAPES, Scene
 
 MISSEEN = 0.25
-"""How often, in the judge's lessons, an answer or a description comes from a scene with one thing seen wrongly."""
-RIGHT, WRONG = " right", " not"
-"""Of a statement: tokens of their own."""
-MISSING = 0.08
-"""Share of questions about what is not there: query writers err, too."""
+"""How often, in the judge's lessons, an answer comes from a scene with one thing seen wrongly."""
+NOT_DESCRIBED = 0.1
+"""Share of cases without a description, so that the judge can do without."""
+MISSING = 0.1
+"""Share of questions about what is not there, or not then: query writers err, too."""
 
 
 def misseen(scene: Scene, rng: random.Random) -> Scene:
@@ -56,6 +56,8 @@ class Case:
     preferred: str
     adversarial: str
     description: str | None
+    truth: str | None
+    """The right answer, or what is wrong with the question; None where there is neither."""
     preferred_true: bool
     adversarial_false: bool
 
@@ -67,15 +69,19 @@ class Case:
 def case(scene: Scene, rng: random.Random) -> Case:
     """A candidate as the pipeline makes them, right most of the time."""
     mode = rng.choice(FAILURE_MODES)
-    asked = rejected(scene, mode, rng) if rng.random() < MISSING else Catalogue(scene, rng).draw(mode, 1)[0]
-    preferred, other = asked.answer, misseen(scene, rng)
-    if rng.random() < MISSEEN:
-        preferred = asked.question.answer(other) or rng.choice(asked.question.possible(scene))
+    is_missing = rng.random() < MISSING
+    asked = unanswerable(scene, mode, rng) if is_missing else Catalogue(scene, rng).draw(mode, 1)[0]
+    preferred = asked.answer
+    if is_missing or rng.random() < MISSEEN:
+        seen = asked.question.answer(misseen(scene, rng))
+        preferred = seen or rng.choice([preferred, *asked.question.possible(scene)])
     if rng.random() < 0.1:
         preferred = rng.choice([claim for claim in asked.question.possible(scene) if claim != asked.answer])
     adversary = rng.choice(q.ADVERSARIES[mode])
     # The rewriter starts from what the response model believed, right or wrong.
-    misled_claim = q.mislead(preferred, adversary, rng, scene).claim
+    answers = asked.question.fits(preferred) or isinstance(preferred, Missing | Never)
+    believed = preferred if answers else rng.choice(asked.question.possible(scene))
+    misled_claim = q.mislead(believed, adversary, rng, scene).claim
     assert misled_claim is not None
     adversarial = misled_claim.sentence
     resists = rng.random()
@@ -83,10 +89,6 @@ def case(scene: Scene, rng: random.Random) -> Case:
         adversarial = f"No, {asked.answer}."
     elif resists < 0.2:
         adversarial = Catalogue(scene, rng).draw(mode, 1)[0].answer.sentence
-    description = None
-    if rng.random() < 0.85:
-        seen = rng.choice((other, misseen(scene, rng))) if rng.random() < MISSEEN else scene
-        description = q.describe(seen)
     return judged_case(
         scene,
         asked.question,
@@ -94,7 +96,7 @@ def case(scene: Scene, rng: random.Random) -> Case:
         mode,
         preferred.sentence,
         adversarial,
-        description,
+        None if rng.random() < NOT_DESCRIBED else q.describe(scene),
     )
 
 
@@ -108,20 +110,44 @@ def judged_case(
     description: str | None,
 ) -> Case:
     """A candidate with the truth about its two answers."""
-    misled = read_claim(adversarial)
+    misled, preferred_true = read_claim(adversarial), q.is_right(preferred, question, scene)
+    truth = read_claim(preferred) if preferred_true else question.answer(scene) or q.denial(question, scene)
     return Case(
         mode,
         query,
         preferred,
         adversarial,
         description,
-        q.is_right(preferred, question, scene),
+        truth.sentence if truth else None,
+        preferred_true,
         misled is not None and not misled.holds(scene),
     )
 
 
+def unanswerable(scene: Scene, mode: FailureMode, rng: random.Random) -> Asked:
+    """A question of `mode` about what is not there, or not at that end, with the claim that says so."""
+    gone = [x.shape for x in scene.things if sum(bool(now.find(x.shape)) for now in scene.ends.values()) == 1]
+    if mode == "temporal" or not gone or rng.random() < 0.3:
+        return rejected(scene, mode, rng)
+    a = rng.choice(gone)
+    when = next(end for end, now in scene.ends.items() if now.find(a) is None)
+    questions: list[q.Question] = [q.WhichColours(a), q.FromWhereToWhere(a)]
+    if mode == "spatial":
+        b = rng.choice([shape for shape in SHAPES if shape != a])
+        pair = rng.choice(((a, b), (b, a)))
+        questions = [q.WhichPart(a, when), q.WhichShape(rng.choice(tuple(RELATIONS)), a, when)]
+        questions += [q.LeftOrRight(*pair, when), q.AboveOrBelow(*pair, when)]
+    question = rng.choice(questions)
+    claim = q.denial(question, scene)
+    assert claim is not None
+    return Asked(question, claim)
+
+
 def verdict(one: Case) -> Lesson:
-    """A case and the verdict expected, as the pipeline asks for it."""
+    """A case and the verdict expected, as the pipeline asks for it.
+
+    The reason is the answer that the description gives: the verdict is then a comparison.
+    """
     prompt = prompts().judge(
         one.failure_mode,
         query=one.query,
@@ -129,51 +155,31 @@ def verdict(one: Case) -> Lesson:
         adversarial=one.adversarial,
         description=one.description,
     )
-    reasons = {
-        (True, True): "A is right, B is not.",
-        (True, False): "B is right too.",
-        (False, True): "A is not right.",
-        (False, False): "A is not right, B is.",
-    }
+    guess = "A is right." if one.preferred_true else "A is not right."
     answer = {
+        "reason": one.truth or guess if one.description else guess,
         "genuine": one.adversarial_false,
         "targeted": one.adversarial_false,
         "distinct": one.preferred != one.adversarial,
         "preferred_ok": one.preferred_true,
         "confidence": 90 if one.description else 70,
-        "reason": reasons[one.preferred_true, one.adversarial_false],
     }
     return Lesson(prompt, compact(answer))
 
 
-def reading(scene: Scene, rng: random.Random, count: int = 6) -> Lesson:
-    """`count` questions, each answered from the description before the next is read."""
-    turns = [
-        (f"\nQuestion: {one.question.text(rng.randrange(len(one.question.forms)))}\nA:", f" {one.answer.sentence}")
-        for one in _asked(scene, rng, count)
-    ]
+def reading(scene: Scene, rng: random.Random, count: int = 8) -> Lesson:
+    """Up to `count` questions, each answered from the description before the next is read.
+
+    Of all kinds, some of them about what is not there; or on places, or on neighbours in space and time: that
+    nothing is there is learned only where many such questions come together.
+    """
+    kind = rng.choice(("all", "places", "neighbours"))
+    taught = {"all": _mixed, "places": lessons.comparisons, "neighbours": lessons.neighbours}[kind](scene, rng)
+    turns = [(f"\nQuestion: {one.prompt}\nA:", f" {one.answer}") for one in rng.sample(taught, min(count, len(taught)))]
     return Lesson(q.describe(scene), "", tuple(turns))
 
 
-def checking(scene: Scene, rng: random.Random, count: int = 8) -> Lesson:
-    """`count` statements, half of them false, each held against the description: what judging is made of."""
-    turns = []
-    for asked in _asked(scene, rng, count):
-        true = rng.random() < 0.5
-        claim = asked.answer if true else _false(asked, scene, rng)
-        turns.append((f"\n{rng.choice('AB')}: {claim.sentence}", RIGHT if true else WRONG))
-    return Lesson(q.describe(scene), "", tuple(turns))
-
-
-def _asked(scene: Scene, rng: random.Random, count: int) -> list[Asked]:
+def _mixed(scene: Scene, rng: random.Random) -> list[Lesson]:
     catalogue = Catalogue(scene, rng)
-    return rng.sample([a for mode in FAILURE_MODES for a in catalogue.draw(mode, count)], count)
-
-
-def _false(asked: Asked, scene: Scene, rng: random.Random) -> Claim:
-    """A false answer, such as an adversary wants or anything that looks alike."""
-    adversary = rng.choice(q.ADVERSARIES[asked.question.mode])
-    wanted = q.mislead(asked.answer, adversary, rng, scene).claim
-    if wanted is not None and not wanted.holds(scene) and rng.random() < 0.5:
-        return wanted
-    return rng.choice([claim for claim in asked.question.possible(scene) if claim != asked.answer])
+    asked = [a for mode in FAILURE_MODES for a in (*catalogue.draw(mode, 3), unanswerable(scene, mode, rng))]
+    return [plain(a, rng) for a in asked]

@@ -206,7 +206,7 @@ class Answered:
 def reading_sample(
     stream: Iterator[Scene], rng: random.Random, count: int, *, verdicts: float, answered: Answered
 ) -> Sample:
-    """`count` texts: questions and statements on a description, and the share `verdicts` of cases to judge.
+    """`count` texts: questions on a description, and the share `verdicts` of cases to judge.
 
     Half of the cases are `answered` by the response model; the others are made up, with more and other mistakes.
     """
@@ -214,7 +214,7 @@ def reading_sample(
     taught = []
     for scene in chosen:
         if rng.random() >= verdicts:
-            taught.append(rng.choice((cases.reading, cases.checking))(scene, rng))
+            taught.append(cases.reading(scene, rng))
         elif rng.random() < 0.5:
             taught.append(cases.verdict(answered.draw(rng)))
         else:
@@ -223,11 +223,10 @@ def reading_sample(
 
 
 def judge_exam(num_texts: int, answered: Sequence[Case], seed: int = 1, count: int = 32) -> list[ExamSample]:
-    """Questions and statements on a description, and made-up cases, `num_texts` each, and the `answered` cases."""
+    """Questions on a description, and made-up cases, `num_texts` each, and the `answered` cases."""
     stream, rng = scenes("validation", seed), random.Random(seed)
     made: dict[str, Callable[[Scene], Lesson]] = {
         "reading": lambda scene: cases.reading(scene, rng),
-        "checking": lambda scene: cases.checking(scene, rng),
         "made-up": lambda scene: cases.verdict(cases.case(scene, rng)),
     }
     samples = []

@@ -220,8 +220,8 @@ def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float 
 
     exam = judge_exam(192, unseen)
     return [
-        Phase("reading", round(1200 * scale), rate=1.5e-3, anneal=0.0, draw=draw(0.0), exam=exam),
-        Phase("verdicts", round(2600 * scale), rate=1.5e-3, anneal=0.5, draw=draw(0.75), exam=exam),
+        Phase("reading", round(1500 * scale), rate=1.5e-3, anneal=0.0, draw=draw(0.0), exam=exam),
+        Phase("verdicts", round(2500 * scale), rate=1.5e-3, anneal=0.5, draw=draw(0.8), exam=exam),
     ]
 
 
