@@ -7,8 +7,8 @@ without a video; last, every neighbour of every shape and event, so that the mod
 and misleading queries on sparse frames.
 Single pictures stay in the mix, and everything is trained end to end.
 
-Judge: the response model's language half, which knows the words; questions on a description first, then verdicts.
-The end of the last phase anneals.
+Judge: the response model's language half, which knows the words; questions on a description first, then verdicts,
+then more of those that are easily wrong. The last phases anneal.
 
 Muon for the matrices, AdamW for the rest. Equal seeds, devices, thread counts and machines give equal weights.
 """
@@ -27,7 +27,7 @@ import torch
 from torch.nn import functional
 
 from videopasta.errors import UserError
-from videopasta.tiny.learning import forward, models
+from videopasta.tiny.learning import cases, forward, models
 from videopasta.tiny.learning.cases import Case
 from videopasta.tiny.learning.packing import IGNORED, Batch, Packer
 from videopasta.tiny.learning.samples import (
@@ -198,7 +198,7 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
 
 
 def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float = 1.0) -> list[Phase]:
-    """The judge's training: reading first, then verdicts.
+    """The judge's training: reading first, then verdicts, then more of those that are easily wrong.
 
     Args:
         answered: cases of training scenes as the response model answers them.
@@ -215,13 +215,14 @@ def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float 
             "both kinds. Train the response model, or take more clips with a larger --scale"
         )
 
-    def draw(verdicts: float) -> Draw:
-        return lambda stream, rng: reading_sample(stream, rng, 24, verdicts=verdicts, answered=taught)
+    def draw(verdicts: float, make: Callable[[Scene, random.Random], Case] = cases.case) -> Draw:
+        return lambda stream, rng: reading_sample(stream, rng, 24, verdicts=verdicts, answered=taught, make=make)
 
     exam = judge_exam(192, unseen)
     return [
         Phase("reading", round(1500 * scale), rate=1.5e-3, anneal=0.0, draw=draw(0.0), exam=exam),
         Phase("verdicts", round(2500 * scale), rate=1.5e-3, anneal=0.5, draw=draw(0.8), exam=exam),
+        Phase("pitfalls", round(1200 * scale), rate=1.2e-3, anneal=0.8, draw=draw(0.85, cases.pitfall), exam=exam),
     ]
 
 
