@@ -5,6 +5,7 @@ never sees the truth: what it reads of the clip is a description.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from videopasta.config import FAILURE_MODES, FailureMode
@@ -100,49 +101,6 @@ def case(scene: Scene, rng: random.Random) -> Case:
     )
 
 
-def pitfall(scene: Scene, rng: random.Random) -> Case:
-    """A candidate of a kind that is easily misjudged: its adversarial answer may be true, or its query is hard."""
-    if rng.random() < 0.5:
-        mode = rng.choice(FAILURE_MODES)
-        asked = Catalogue(scene, rng).draw(mode, 1)[0]
-        preferred = asked.answer
-    else:
-        asked = _hard(scene, rng)
-        wrong = [claim for claim in asked.question.possible(scene) if claim != asked.answer]
-        preferred = rng.choice(wrong) if rng.random() < 0.5 else asked.answer
-    # A rewriter that errs starts from any answer at all, and its adversarial query may then lead to the truth.
-    misled = [
-        claim
-        for believed in asked.question.possible(scene)
-        for adversary in q.ADVERSARIES[asked.question.mode]
-        if (claim := q.mislead(believed, adversary, rng, scene).claim) not in (None, preferred)
-    ]
-    true = [claim for claim in misled if claim is not None and claim.holds(scene)]
-    adversarial = rng.choice(true if true and rng.random() < 0.6 else misled)
-    assert adversarial is not None
-    return judged_case(
-        scene,
-        asked.question,
-        asked.question.text(rng.randrange(len(asked.question.forms))),
-        asked.question.mode,
-        preferred.sentence,
-        adversarial.sentence,
-        q.describe(scene),
-    )
-
-
-def _hard(scene: Scene, rng: random.Random) -> Asked:
-    """A question about what is not there, or about neighbours in space or time; often there is none."""
-    if rng.random() < 0.35:
-        return unanswerable(scene, rng.choice(FAILURE_MODES), rng)
-    kinds: tuple[type[q.Question], ...] = (q.WhatNext, q.WhatBefore)
-    if rng.random() < 0.5:
-        kinds = (q.WhichShape, q.LeftOrRight, q.AboveOrBelow)
-    asked = lessons.all_asked(scene, *kinds)
-    none = [a for a in asked if type(a.answer) is not a.question.claims[0]]
-    return rng.choice(none if none and rng.random() < 0.5 else asked)
-
-
 def judged_case(
     scene: Scene,
     question: q.Question,
@@ -210,13 +168,15 @@ def verdict(one: Case) -> Lesson:
     return Lesson(prompt, compact(answer))
 
 
-def reading(scene: Scene, rng: random.Random, count: int = 8) -> Lesson:
+def reading(
+    scene: Scene, rng: random.Random, kinds: Sequence[str] = ("all", "places", "neighbours"), count: int = 8
+) -> Lesson:
     """Up to `count` questions, each answered from the description before the next is read.
 
     Of all kinds, some of them about what is not there; or on places, or on neighbours in space and time: that
     nothing is there is learned only where many such questions come together.
     """
-    kind = rng.choice(("all", "places", "neighbours"))
+    kind = rng.choice(kinds)
     taught = {"all": _mixed, "places": lessons.comparisons, "neighbours": lessons.neighbours}[kind](scene, rng)
     turns = [(f"\nQuestion: {one.prompt}\nA:", f" {one.answer}") for one in rng.sample(taught, min(count, len(taught)))]
     return Lesson(q.describe(scene), "", tuple(turns))

@@ -256,7 +256,7 @@ def comparisons(scene: Scene, rng: random.Random, count: int = 7) -> list[Lesson
 
 def sides(scene: Scene, rng: random.Random, count: int = 8) -> list[Lesson]:
     """What is on each side of each shape, free sides as often as others."""
-    asked = all_asked(scene, q.WhichShape)
+    asked = _all_asked(scene, q.WhichShape)
     free, taken = ([a for a in asked if isinstance(a.answer, Nothing) is is_free] for is_free in (True, False))
     chosen = rng.sample(free, min(count // 2, len(free))) + rng.sample(taken, min(count // 2, len(taken)))
     return [plain(a, rng) for a in chosen]
@@ -264,11 +264,10 @@ def sides(scene: Scene, rng: random.Random, count: int = 8) -> list[Lesson]:
 
 def neighbours(scene: Scene, rng: random.Random) -> list[Lesson]:
     """What comes before and after each event, and what is on the sides of the shapes."""
-    return [plain(asked, rng) for asked in all_asked(scene, q.WhatNext, q.WhatBefore)] + sides(scene, rng)
+    return [plain(asked, rng) for asked in _all_asked(scene, q.WhatNext, q.WhatBefore)] + sides(scene, rng)
 
 
-def all_asked(scene: Scene, *kinds: type[q.Question]) -> list[Asked]:
-    """Every question of `kinds` that has an answer."""
+def _all_asked(scene: Scene, *kinds: type[q.Question]) -> list[Asked]:
     asked = (question for kind in kinds for question in kind.askable(scene))
     return [Asked(question, answer) for question in asked if (answer := question.answer(scene)) is not None]
 

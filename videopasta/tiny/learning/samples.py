@@ -210,21 +210,21 @@ def reading_sample(
     *,
     verdicts: float,
     answered: Answered,
-    make: Callable[[Scene, random.Random], Case] = cases.case,
+    kinds: Sequence[str],
 ) -> Sample:
-    """`count` texts: questions on a description, and the share `verdicts` of cases to judge.
+    """`count` texts: questions of some `kinds` on a description, and the share `verdicts` of cases to judge.
 
-    Half of the cases are `answered` by the response model; the others `make` makes up, with more and other mistakes.
+    Half of the cases are `answered` by the response model; the others are made up, with more and other mistakes.
     """
     chosen = list(islice(stream, count))
     taught = []
     for scene in chosen:
         if rng.random() >= verdicts:
-            taught.append(cases.reading(scene, rng))
+            taught.append(cases.reading(scene, rng, kinds))
         elif rng.random() < 0.5:
             taught.append(cases.verdict(answered.draw(rng)))
         else:
-            taught.append(cases.verdict(make(scene, rng)))
+            taught.append(cases.verdict(cases.case(scene, rng)))
     return Sample(chosen, [], [[lesson] for lesson in taught])
 
 
@@ -234,7 +234,6 @@ def judge_exam(num_texts: int, answered: Sequence[Case], seed: int = 1, count: i
     made: dict[str, Callable[[Scene], Lesson]] = {
         "reading": lambda scene: cases.reading(scene, rng),
         "made-up": lambda scene: cases.verdict(cases.case(scene, rng)),
-        "pitfalls": lambda scene: cases.verdict(cases.pitfall(scene, rng)),
     }
     samples = []
     for kind, make in made.items():
