@@ -5,7 +5,6 @@ never sees the truth: what it reads of the clip is a description.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from videopasta.config import FAILURE_MODES, FailureMode
@@ -168,15 +167,13 @@ def verdict(one: Case) -> Lesson:
     return Lesson(prompt, compact(answer))
 
 
-def reading(
-    scene: Scene, rng: random.Random, kinds: Sequence[str] = ("all", "places", "neighbours"), count: int = 8
-) -> Lesson:
+def reading(scene: Scene, rng: random.Random, count: int = 8) -> Lesson:
     """Up to `count` questions, each answered from the description before the next is read.
 
     Of all kinds, some of them about what is not there; or on places, or on neighbours in space and time: that
     nothing is there is learned only where many such questions come together.
     """
-    kind = rng.choice(kinds)
+    kind = rng.choice(("all", "places", "neighbours"))
     taught = {"all": _mixed, "places": lessons.comparisons, "neighbours": lessons.neighbours}[kind](scene, rng)
     turns = [(f"\nQuestion: {one.prompt}\nA:", f" {one.answer}") for one in rng.sample(taught, min(count, len(taught)))]
     return Lesson(q.describe(scene), "", tuple(turns))

@@ -204,15 +204,9 @@ class Answered:
 
 
 def reading_sample(
-    stream: Iterator[Scene],
-    rng: random.Random,
-    count: int,
-    *,
-    verdicts: float,
-    answered: Answered,
-    kinds: Sequence[str],
+    stream: Iterator[Scene], rng: random.Random, count: int, *, verdicts: float, answered: Answered
 ) -> Sample:
-    """`count` texts: questions of some `kinds` on a description, and the share `verdicts` of cases to judge.
+    """`count` texts: questions on a description, and the share `verdicts` of cases to judge.
 
     Half of the cases are `answered` by the response model; the others are made up, with more and other mistakes.
     """
@@ -220,7 +214,7 @@ def reading_sample(
     taught = []
     for scene in chosen:
         if rng.random() >= verdicts:
-            taught.append(cases.reading(scene, rng, kinds))
+            taught.append(cases.reading(scene, rng))
         elif rng.random() < 0.5:
             taught.append(cases.verdict(answered.draw(rng)))
         else:

@@ -7,8 +7,8 @@ without a video; last, every neighbour of every shape and event, so that the mod
 and misleading queries on sparse frames.
 Single pictures stay in the mix, and everything is trained end to end.
 
-Judge: the response model's language half, which knows the words; questions on a description first, then verdicts,
-then both, with questions on neighbours in space and time. The ends of the last phases anneal.
+Judge: the response model's language half, which knows the words; questions on a description first, then verdicts.
+The end of the last phase anneals.
 
 Muon for the matrices, AdamW for the rest. Equal seeds, devices, thread counts and machines give equal weights.
 """
@@ -198,7 +198,7 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
 
 
 def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float = 1.0) -> list[Phase]:
-    """The judge's training: reading first, then verdicts, then both with what is hardest to read.
+    """The judge's training: reading first, then verdicts.
 
     Args:
         answered: cases of training scenes as the response model answers them.
@@ -215,15 +215,13 @@ def judge_phases(answered: Sequence[Case], unseen: Sequence[Case], scale: float 
             "both kinds. Train the response model, or take more clips with a larger --scale"
         )
 
-    def draw(verdicts: float, *kinds: str) -> Draw:
-        return lambda stream, rng: reading_sample(stream, rng, 24, verdicts=verdicts, answered=taught, kinds=kinds)
+    def draw(verdicts: float) -> Draw:
+        return lambda stream, rng: reading_sample(stream, rng, 24, verdicts=verdicts, answered=taught)
 
     exam = judge_exam(192, unseen)
-    mixed, hardest = ("all", "places", "neighbours"), ("places", "neighbours", "neighbours")
     return [
-        Phase("reading", round(1500 * scale), rate=1.5e-3, anneal=0.0, draw=draw(0.0, *mixed), exam=exam),
-        Phase("verdicts", round(2500 * scale), rate=1.5e-3, anneal=0.5, draw=draw(0.8, *mixed), exam=exam),
-        Phase("neighbours", round(1600 * scale), rate=1.5e-3, anneal=0.6, draw=draw(0.45, *hardest), exam=exam),
+        Phase("reading", round(1500 * scale), rate=1.5e-3, anneal=0.0, draw=draw(0.0), exam=exam),
+        Phase("verdicts", round(2500 * scale), rate=1.5e-3, anneal=0.5, draw=draw(0.8), exam=exam),
     ]
 
 
