@@ -187,6 +187,11 @@ def test_garbage_is_no_vote(text: str):
     assert read_vote(text, "j") is None
 
 
+def test_reason_is_written_before_the_answers():
+    """What stands in the schema first is written first, and can be decided by."""
+    assert next(iter(vote_schema(100)["properties"])) == "reason"
+
+
 def test_vote_without_a_reason_counts():
     """The reason explains, it does not decide."""
     for reason in (None, ""):

@@ -6,9 +6,10 @@ from collections import Counter
 from itertools import islice
 
 from videopasta.config import FAILURE_MODES
+from videopasta.tiny.claims import Missing, Presence
 from videopasta.tiny.learning import cases
-from videopasta.tiny.questions import is_right, read_question
-from videopasta.tiny.world import scenes
+from videopasta.tiny.questions import WhichWay, denial, is_right, read_question
+from videopasta.tiny.world import SHAPES, scenes
 
 CHOSEN = list(islice(scenes("train", seed=5), 200))
 
@@ -48,12 +49,26 @@ def test_what_a_question_takes_for_granted_is_denied():
     assert set(denied) == {"Missing", "Presence", "Never"}
 
 
+def test_only_what_a_question_takes_for_granted_is_denied():
+    """That a shape is there at one end only is no answer to which way it goes, nor to how it passes another."""
+    denied = Counter()
+    for scene in CHOSEN:
+        for a in SHAPES:
+            question = WhichWay(a)
+            if question.answer(scene) is None:
+                denied[type(denial(question, scene))] += 1
+                gone = Presence(a, "there", "missing")
+                assert not is_right(gone.sentence, question, scene)
+    assert set(denied) == {Missing, type(None)}
+
+
 def test_reasons_are_true():
-    """The reason of a verdict on a described clip is what a right answer says, whatever the answers judged say."""
+    """The reason of a verdict on a described clip is a right answer to the query."""
     rng = random.Random(0)
     for scene in CHOSEN:
         one = cases.case(scene, rng)
         reason = json.loads(cases.verdict(one).answer)["reason"]
-        if one.description is not None and one.truth is not None:
+        assert one.truth is not None
+        if one.description is not None:
             assert reason == one.truth
             assert is_right(reason, read_question(one.query), scene)

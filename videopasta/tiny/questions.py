@@ -432,24 +432,29 @@ def is_right(answer: str, question: Question, scene: Scene) -> bool:
     if claim is None or not claim.holds(scene):
         return False
     if question.answer(scene) is None and isinstance(claim, c.Missing | c.Presence | c.Never):
-        return getattr(claim, claim.topic[0]) in vars(question).values()
+        return claim in _denials(question, scene)
     return question.fits(claim)
 
 
 def denial(question: Question, scene: Scene) -> Claim | None:
-    """What `question` takes for granted and `scene` has not: a shape, one at the moment asked for, or an event."""
+    """The claim that denies what a question without an answer takes for granted; None where all of that is there."""
+    return next(_denials(question, scene), None)
+
+
+def _denials(question: Question, scene: Scene) -> Iterator[Claim]:
+    """Of each shape and event that `question` names and `scene` has not, or not at the moment asked for."""
+    # Questions of the cross-frame mode are about both ends; others name one, or are about what happens between.
+    asked_for = (question.when,) if hasattr(question, "when") else ENDS if question.mode == "cross_frame" else ()
     for name, value in vars(question).items():
         if name in ("event0", "event1", "option0", "option1") and value not in scene.happenings:
-            return c.Never(value)
+            yield c.Never(value)
         if name not in ("a", "b"):
             continue
-        if value not in _ever_visible(scene):
-            return c.Missing(value)
         there = {when: value in _visible(scene, when) for when in ENDS}
-        asked_for = [question.when] if hasattr(question, "when") else ENDS
-        if not all(there[when] for when in asked_for):
-            return c.Presence(value, *("there" if there[when] else "missing" for when in ENDS))
-    return None
+        if value not in _ever_visible(scene):
+            yield c.Missing(value)
+        elif not all(there[when] for when in asked_for):
+            yield c.Presence(value, *("there" if there[when] else "missing" for when in ENDS))
 
 
 def questions(scene: Scene) -> dict[type[Question], list[Question]]:

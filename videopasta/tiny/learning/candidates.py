@@ -52,7 +52,8 @@ class Query:
 def candidates(model: Any, packer: Packer, chosen: Iterable[Scene], rng: random.Random, *, per_mode: int) -> list[Case]:
     """Up to `per_mode` cases of each failure mode and scene, less those that no judge sees.
 
-    Those are what the pipeline's guards drop, and preferred answers that neither answer the question nor reject it.
+    Those are what the pipeline's guards drop, and preferred answers that neither answer the question nor say that a
+    shape or an event never is.
     """
     found: list[Case] = []
     stream = iter(chosen)

@@ -72,13 +72,15 @@ def case(scene: Scene, rng: random.Random) -> Case:
     is_missing = rng.random() < MISSING
     asked = unanswerable(scene, mode, rng) if is_missing else Catalogue(scene, rng).draw(mode, 1)[0]
     preferred = asked.answer
+    # Of what is not there the response model nearly always tells something all the same.
     if is_missing or rng.random() < MISSEEN:
         seen = asked.question.answer(misseen(scene, rng))
         preferred = seen or rng.choice([preferred, *asked.question.possible(scene)])
     if rng.random() < 0.1:
         preferred = rng.choice([claim for claim in asked.question.possible(scene) if claim != asked.answer])
     adversary = rng.choice(q.ADVERSARIES[mode])
-    # The rewriter starts from what the response model believed, right or wrong.
+    # The rewriter starts from what the response model believed, right or wrong; no operator takes a `Presence` that
+    # answers another question.
     answers = asked.question.fits(preferred) or isinstance(preferred, Missing | Never)
     believed = preferred if answers else rng.choice(asked.question.possible(scene))
     misled_claim = q.mislead(believed, adversary, rng, scene).claim
@@ -146,7 +148,8 @@ def unanswerable(scene: Scene, mode: FailureMode, rng: random.Random) -> Asked:
 def verdict(one: Case) -> Lesson:
     """A case and the verdict expected, as the pipeline asks for it.
 
-    The reason is the answer that the description gives: the verdict is then a comparison.
+    The reason is the true answer, which a right description gives: the verdict is then a comparison. Without a
+    description, or where nothing is true, the reason only says whether A is right.
     """
     prompt = prompts().judge(
         one.failure_mode,
@@ -155,9 +158,9 @@ def verdict(one: Case) -> Lesson:
         adversarial=one.adversarial,
         description=one.description,
     )
-    guess = "A is right." if one.preferred_true else "A is not right."
+    opinion = "A is right." if one.preferred_true else "A is not right."
     answer = {
-        "reason": one.truth or guess if one.description else guess,
+        "reason": (one.description and one.truth) or opinion,
         "genuine": one.adversarial_false,
         "targeted": one.adversarial_false,
         "distinct": one.preferred != one.adversarial,

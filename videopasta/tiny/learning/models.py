@@ -36,7 +36,7 @@ def corpus(num_scenes: int = 1000) -> Iterator[str]:
 
 
 def verdict_words() -> Iterable[str]:
-    """What the judge reads and writes beside the world's own sentences."""
+    """What the judge reads and writes beside the world's own sentences: the words, in whatever order."""
     from videopasta.prompts import PromptSet
 
     prompts: PromptSet = lessons.prompts()
