@@ -15,7 +15,7 @@ from videopasta.tiny.world import scenes
 
 
 def make_case(*, right: bool = True, description: str | None = "A scene.") -> Case:
-    return Case("spatial", "Where?", "Here.", "There.", description, preferred_true=right, adversarial_false=True)
+    return Case("spatial", "Where?", "Here.", "There.", description, "Here.", right, True)
 
 
 @pytest.fixture
