@@ -241,17 +241,17 @@ def _uris(listing: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def dozen_clips(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("dozen")
-    for number, scene in enumerate(islice(scenes("train", seed=0), 12)):
+def five_clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("five")
+    for number, scene in enumerate(islice(scenes("train", seed=0), 5)):
         write_video(scene, folder / f"{number}.mp4")
     return folder
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(dozen_clips, videopasta, tmp_path_factory):
+def uninterrupted(five_clips, videopasta, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "out"
-    code, output = videopasta("generate", "--videos", dozen_clips, "--out", out, "--config", CONFIG, *SMALL)
+    code, output = videopasta("generate", "--videos", five_clips, "--out", out, "--config", CONFIG, *SMALL)
     assert code == 0, output
     return out
 
@@ -266,16 +266,16 @@ def wait_for_a_shard(out: Path, process: subprocess.Popen[str]) -> None:
     raise AssertionError("no shard was committed in a minute")
 
 
-# One clip at a time, each committed at once: with a dozen of them there is a middle of the run to be killed in.
+# One clip at a time, each committed at once, so that there is a middle of the run to be killed in.
 SLOWLY = ["--set", "output.clips_per_shard=1", "--set", "query_model.pool.clips_in_flight=1",
           "--set", "response_model.pool.clips_in_flight=1"]  # fmt: skip
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_continues_to_the_same_rows(dozen_clips, uninterrupted, command, videopasta, tmp_path, kill):
+def test_a_stopped_run_continues_to_the_same_rows(five_clips, uninterrupted, command, videopasta, tmp_path, kill):
     """Kill -9 or Ctrl-C of the driver in mid-run, then the same command: the rows of an uninterrupted run."""
     out = tmp_path / "out"
-    arguments = ["generate", "--videos", dozen_clips, "--out", out, "--config", CONFIG, *SMALL, *SLOWLY]
+    arguments = ["generate", "--videos", five_clips, "--out", out, "--config", CONFIG, *SMALL, *SLOWLY]
     process = command(*arguments)
     wait_for_a_shard(out, process)
     process.send_signal(kill)
@@ -283,14 +283,14 @@ def test_a_stopped_run_continues_to_the_same_rows(dozen_clips, uninterrupted, co
     for path in out.glob("*/part-*.parquet"):
         pq.read_table(path)
     committed = PairStore(str(out)).ledger().clip_ids
-    assert 1 <= len(committed) < 12
+    assert 1 <= len(committed) < 5
     code, output = videopasta(*arguments)
     assert code == 0, output
     assert rows_by_id(out) == rows_by_id(uninterrupted)
     assert rows_by_id(out, "pairs") == rows_by_id(uninterrupted, "pairs")
 
 
-def test_quarantined_clips_are_retried_on_request(videopasta, tmp_path, dozen_clips):
+def test_quarantined_clips_are_retried_on_request(videopasta, tmp_path, five_clips):
     """A clip that was missing and is there now leaves the quarantine with --retry-quarantined, not before."""
     videos = tmp_path / "videos.txt"
     late = tmp_path / "late.mp4"
@@ -299,7 +299,7 @@ def test_quarantined_clips_are_retried_on_request(videopasta, tmp_path, dozen_cl
     arguments = ["generate", "--videos", videos, "--out", out, "--config", CONFIG, *SMALL]
     assert videopasta(*arguments)[0] == 0
     assert PairStore(str(out)).read("quarantine")["reason"].to_pylist() == ["missing"]
-    shutil.copy(dozen_clips / "0.mp4", late)
+    shutil.copy(five_clips / "0.mp4", late)
     assert "Nothing to do" in videopasta(*arguments)[1]
     code, output = videopasta(*arguments, "--retry-quarantined")
     assert code == 0, output
