@@ -78,6 +78,28 @@ def generate(
 
 
 @app.command()
+def train(
+    pairs: Annotated[str, typer.Option(help="The --out of a generate run, a folder of Parquet, or one file")],
+    out: Annotated[str, typer.Option(help="Gets model/, checkpoints/, metrics.csv, curves.png and run.json")],
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    dry_run: Annotated[bool, typer.Option(help="Show the configuration and what would be done, and stop")] = False,
+) -> None:
+    """Align a model with the pairs by DPO. Run it again to continue where it was stopped."""
+    from videopasta.config import TrainConfig, dump_yaml, load_config
+    from videopasta.dpo import run
+
+    settings = load_config(TrainConfig, config, set_ or [])
+    plan = run.plan_training(pairs, out, settings)
+    console.print(run.describe(plan), highlight=False, markup=False)
+    if dry_run:
+        console.print(dump_yaml(settings), highlight=False, markup=False)
+        return
+    outcome = run.train(plan, pairs, out, settings)
+    console.print(f"{outcome.model}: the model after step {outcome.step}, for transformers and vLLM", highlight=False)
+
+
+@app.command()
 def inspect(
     folder: Annotated[str, typer.Argument(help="The --out of a generate run")],
     samples: Annotated[int, typer.Option(help="Pairs to show per failure mode")] = 1,

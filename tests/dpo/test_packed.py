@@ -44,7 +44,7 @@ def make_clip(rng: random.Random, number: int, num_pairs: int) -> tuple[Clip, np
 
 def plain_logp(model: QwenVideo, clip: Clip, frames: np.ndarray, prompt: str, answer: str) -> torch.Tensor:
     """Transformers' own forward pass on a conversation of its own, through its processor."""
-    processor = model._processor
+    processor = model.processor
     text = processor.tokenizer.apply_chat_template(
         [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}],
         tokenize=False, add_generation_prompt=True,

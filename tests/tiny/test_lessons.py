@@ -4,7 +4,8 @@ import random
 from dataclasses import replace
 from itertools import islice
 
-from videopasta.tiny.learning.lessons import fates, moment
+from videopasta.tiny import questions as q
+from videopasta.tiny.learning.lessons import absences, fates, moment
 from videopasta.tiny.world import Scene, scenes, state
 
 CHOSEN = list(islice(scenes("train", seed=6), 300))
@@ -42,3 +43,16 @@ def test_a_clips_fates_name_every_event_and_its_second():
         for event in scene.happenings.values():
             sentence = f"{event.phrase[0].upper()}{event.phrase[1:]} at second {event.tick // 4}."
             assert sentence in events
+
+
+def test_who_asks_about_what_is_gone_is_told_so():
+    """Such questions have no answer but a denial that is right; beside them stand as many about what is there."""
+    rng, denied, answered = random.Random(0), 0, 0
+    for scene in CHOSEN:
+        for lesson in absences(scene, rng):
+            question = q.read_question(lesson.prompt)
+            assert q.is_right(lesson.answer, question, scene)
+            denied += question.answer(scene) is None
+            answered += question.answer(scene) is not None
+    assert denied > 300
+    assert answered > denied / 2

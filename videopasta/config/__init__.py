@@ -1,11 +1,12 @@
 """Configuration: pydantic models and their loading. Imports neither torch, ray nor vllm.
 
-Every key, its default, its reason and its source stand beside it in `video.py`, `models.py`, `generate.py`.
+Every key, its default, its reason and its source stand beside it in `video.py`, `models.py`, `generate.py`, `train.py`.
 """
 
 from videopasta.config.generate import FAILURE_MODES, FailureMode, GenerateConfig, SamplingConfig
 from videopasta.config.load import differences, dump_yaml, fingerprint, load_config
 from videopasta.config.models import ModelConfig, OpenAIModel, PoolConfig, VllmModel
+from videopasta.config.train import LossConfig, ModeWeights, TrainConfig
 from videopasta.config.video import (
     DecodeConfig,
     FpsPlan,
@@ -22,6 +23,8 @@ __all__ = [
     "FailureMode",
     "FpsPlan",
     "GenerateConfig",
+    "LossConfig",
+    "ModeWeights",
     "ModelConfig",
     "NativePlan",
     "OpenAIModel",
@@ -29,6 +32,7 @@ __all__ = [
     "PlanConfig",
     "PoolConfig",
     "SamplingConfig",
+    "TrainConfig",
     "UniformPlan",
     "VllmModel",
     "WindowPlan",

@@ -1,11 +1,14 @@
-"""The configuration of the training loss. Defaults follow the paper's Fig. 4 where it pins them (docs/method.md)."""
+"""The configuration of a training. Defaults follow the paper's Fig. 4 where it pins them (docs/method.md).
+
+Marks: [C] stated by the paper; [I] inferred from it; [default] ours.
+"""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from videopasta.config.generate import FailureMode
-from videopasta.config.video import Frozen
+from videopasta.config.video import OPERATIONAL, DecodeConfig, Frozen
 
 
 class ModeWeights(Frozen):
@@ -49,3 +52,132 @@ class LossConfig(Frozen):
         if self.label_smoothing and self.type in ("hinge", "ipo"):
             raise ValueError(f"label_smoothing has no meaning for type={self.type}; use sigmoid or robust, or set 0")
         return self
+
+
+class LoraConfig(Frozen):
+    """Low-rank adapters (Hu et al. 2021) on all linear layers of the language model."""
+
+    r: int = Field(default=8, ge=1)
+    """Rank. [I]"""
+    alpha: int = Field(default=32, ge=1)
+    """The adapter's output is scaled by alpha / r. [I]"""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    """On the adapter's input, drawn anew for each step from the seed and the step's number. [I]"""
+
+
+class OptimizerConfig(Frozen):
+    """AdamW with a cosine schedule."""
+
+    lr: float = Field(default=1e-4, gt=0)
+    """Highest learning rate. 1e-4 for LoRA, 5e-7 to 1e-6 for full fine-tuning. [I]"""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps over which the rate rises from 0. [I]"""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """Decoupled; of matrices only. [I]"""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of the two moments. [default]"""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this, over all parameters, are scaled down to it. [default]"""
+
+
+class ValidationConfig(Frozen):
+    """Videos held out; no pair of theirs is trained on."""
+
+    share: float = Field(default=0.05, ge=0, lt=1)
+    """Of the videos; at least one where it is not 0. Looked at before each checkpoint."""
+
+
+class CheckpointsConfig(Frozen):
+    """Sharded checkpoints to go on from, written while training continues."""
+
+    every_steps: int = Field(default=50, ge=1, json_schema_extra=OPERATIONAL)
+    """One after so many steps, and after the last."""
+    keep: int = Field(default=2, ge=1, json_schema_extra=OPERATIONAL)
+    """Those with the best reward accuracy on validation; the newest is kept as well."""
+
+
+class WorkersConfig(Frozen):
+    """The Ray Train workers: one process each, over which model, optimizer and batch are split."""
+
+    min_num: int = Field(default=1, ge=1)
+    """Fewer than this wait for nodes."""
+    max_num: int = Field(default=1, ge=1)
+    """With more than `min_num`, the run starts on what is there and changes its size as nodes come and go."""
+    num_cpus: float = Field(default=1.0, gt=0)
+    """CPUs reserved per worker."""
+    num_gpus: float = Field(default=0.0, ge=0)
+    """GPUs per worker: 1, or 0 for CPU."""
+    max_failures: int = Field(default=3, ge=-1)
+    """Worker failures after which the run goes on from its last checkpoint; -1: without end."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "WorkersConfig":
+        if self.max_num < self.min_num:
+            raise ValueError(f"max_num={self.max_num} is below min_num={self.min_num}; raise max_num")
+        return self
+
+
+class VisionCacheConfig(Frozen):
+    """Features of the frozen vision tower, on the local disk of each machine."""
+
+    folder: str = "~/.cache/videopasta/vision"
+    """Shared by all workers and runs of a machine; keys hold everything that the features depend on."""
+    max_gib: float = Field(default=100.0, gt=0)
+    """What was not read for longest is deleted beyond this. A clip of 4,000 tokens of a 7B takes 29 MB."""
+
+
+class TrackingConfig(Frozen):
+    """Where metrics go beside metrics.csv, Ray Train and Ray's Prometheus endpoint."""
+
+    tensorboard: bool = False
+    """Event files in OUT/tensorboard; needs the package tensorboard."""
+    wandb_project: str | None = None
+    """A Weights & Biases project; needs the package wandb and its key in WANDB_API_KEY."""
+
+
+class TrainConfig(Frozen):
+    """Everything about one training; keys marked operational may change between a run and its resume."""
+
+    trainer: Literal["packed", "trl"] = "packed"
+    """packed: one pass over a clip's video serves all its pairs. trl: TRL's DPOTrainer, a sequence per answer; the
+    reference, for people who live in TRL."""
+    model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    """The model to align: the `response_model` of the pairs. Hub id, local folder, or `tiny:NAME`. [C]"""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of all computation. Weights that are trained and the optimizer's moments are always float32."""
+    prompts: Literal["aligned", "adversarial", "both"] = "aligned"
+    """Which query the answers of a pair follow: the aligned one (the paper's), the misleading one that the rejected
+    answer was given to, or each once."""
+    loss: LossConfig = LossConfig()
+    """The loss."""
+    lora: LoraConfig | None = LoraConfig()
+    """Adapters; null: full fine-tuning of the language model. The vision tower and its merger stay frozen."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """The optimizer."""
+    epochs: float = Field(default=3.0, gt=0)
+    """Passes over the pairs. 7,020 pairs, 3 epochs of 32 are the 657 steps of the paper's Fig. 4. [I]"""
+    pairs_per_step: int = Field(default=32, ge=1)
+    """Pairs in a batch, over all workers. [I]"""
+    seed: int = 0
+    """Of the order, the split and the dropout."""
+    max_answer_tokens: int = Field(default=512, ge=1)
+    """Pairs with a longer answer are left out and counted."""
+    tokens_per_pack: int = Field(default=16384, ge=128)
+    """Tokens in one pass of one worker: what fits its memory. A clip with more is split by queries, each part with its
+    whole video; a pair that does not fit alone is left out and counted."""
+    activation_checkpointing: bool = Field(default=True, json_schema_extra=OPERATIONAL)
+    """Compute each layer again on the way back, instead of keeping what it computed."""
+    validation: ValidationConfig = ValidationConfig()
+    """Videos held out."""
+    checkpoints: CheckpointsConfig = Field(default=CheckpointsConfig(), json_schema_extra=OPERATIONAL)
+    """Checkpoints."""
+    workers: WorkersConfig = Field(default=WorkersConfig(), json_schema_extra=OPERATIONAL)
+    """Workers."""
+    decode: DecodeConfig = Field(default=DecodeConfig(), json_schema_extra=OPERATIONAL)
+    """Deadlines and limits of decoding; frames and sizes stand in the rows."""
+    vision_cache: VisionCacheConfig = Field(default=VisionCacheConfig(), json_schema_extra=OPERATIONAL)
+    """The cache of features."""
+    tracking: TrackingConfig = Field(default=TrackingConfig(), json_schema_extra=OPERATIONAL)
+    """Where metrics go."""

@@ -7,7 +7,7 @@ that know which answers make which pair. A query's answers stand in the tree onc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -46,8 +46,15 @@ class Clip:
         return f"{self.video_sha256}-{self.plan.key}"
 
 
-def group(rows: Iterable[Mapping[str, Any]]) -> list[Clip]:
-    """Clips in the order in which they first appear; the same video under two plans makes two."""
+Prompts = Literal["aligned", "adversarial", "both"]
+"""Which query the answers follow, as `TrainConfig.prompts`."""
+
+
+def group(rows: Iterable[Mapping[str, Any]], prompts: Prompts = "aligned") -> list[Clip]:
+    """Clips and their pairs in the order of their ids, whatever the rows' order.
+
+    The same video under two frame plans makes two. A pair that follows its adversarial query has a pair_id of its own.
+    """
     clips: dict[str, Clip] = {}
     pairs: dict[str, list[Pair]] = {}
     for row in rows:
@@ -56,10 +63,17 @@ def group(rows: Iterable[Mapping[str, Any]]) -> list[Clip]:
             FramePlan.from_dict(row["chosen_frame_plan"]), (),
         )  # fmt: skip
         clips.setdefault(clip.key, clip)
-        pairs.setdefault(clip.key, []).append(
-            Pair(row["pair_id"], row["failure_mode"], row["prompt"], row["chosen"], row["rejected"])
+        asked = {"aligned": (row["pair_id"], row["prompt"])} if prompts != "adversarial" else {}
+        if prompts != "aligned" and row["adversarial_query"]:
+            asked["adversarial"] = (f"{row['pair_id']}/adversarial", row["adversarial_query"])
+        pairs.setdefault(clip.key, []).extend(
+            Pair(pair_id, row["failure_mode"], text, row["chosen"], row["rejected"]) for pair_id, text in asked.values()
         )
-    return [replace(clip, pairs=tuple(pairs[key])) for key, clip in clips.items()]
+    return [
+        replace(clips[key], pairs=tuple(sorted(pairs[key], key=lambda pair: pair.pair_id)))
+        for key in sorted(clips)
+        if pairs[key]
+    ]
 
 
 class Encoder(Protocol):
@@ -94,32 +108,55 @@ def trees(clip: Clip, encoder: Encoder, budget: int) -> list[Tree]:
     """The clip's pairs as trees of at most `budget` tokens; more than one only where one does not hold them.
 
     Raises:
-        ValueError: a query with its answers does not fit.
+        ValueError: a pair does not fit.
     """
-    by_prompt: dict[str, list[Pair]] = {}
-    for pair in clip.pairs:
-        by_prompt.setdefault(pair.prompt, []).append(pair)
-    answers = {
-        prompt: list(dict.fromkeys(text for pair in pairs for text in (pair.chosen, pair.rejected)))
-        for prompt, pairs in by_prompt.items()
-    }
-    branches = [Branch(encoder.query(prompt), tuple(map(encoder.answer, texts))) for prompt, texts in answers.items()]
     prefix, positions = encoder.prefix(clip.plan)
-    made, unused = [], iter(answers)
-    for some in packing.split(len(prefix), branches, budget):
-        prompts = list(islice(unused, len(some)))
-        at = {(p, text): n for n, (p, text) in enumerate((p, text) for p in prompts for text in answers[p])}
-        pairs = tuple(pair for p in prompts for pair in by_prompt[p])
-        made.append(
-            Tree(
-                clip,
-                flatten(prefix, positions, some),
-                pairs,
-                tuple(at[pair.prompt, pair.chosen] for pair in pairs),
-                tuple(at[pair.prompt, pair.rejected] for pair in pairs),
-            )
-        )
+    twigs = [twig for pairs in _by_prompt(clip.pairs) for twig in _twigs(pairs, encoder, budget - len(prefix))]
+    made, unused = [], iter(twigs)
+    for branches in packing.split(len(prefix), [twig.branch for twig in twigs], budget):
+        chosen: list[int] = []
+        rejected: list[int] = []
+        pairs: list[Pair] = []
+        first = 0
+        for twig in islice(unused, len(branches)):
+            at = {text: first + n for n, text in enumerate(twig.texts)}
+            pairs += twig.pairs
+            chosen += [at[pair.chosen] for pair in twig.pairs]
+            rejected += [at[pair.rejected] for pair in twig.pairs]
+            first += len(twig.texts)
+        flat = flatten(prefix, positions, branches)
+        made.append(Tree(clip, flat, tuple(pairs), tuple(chosen), tuple(rejected)))
     return made
+
+
+@dataclass(frozen=True)
+class _Twig:
+    """A query, some of its pairs, and their different answers."""
+
+    branch: Branch
+    pairs: tuple[Pair, ...]
+    texts: tuple[str, ...]
+
+
+def _by_prompt(pairs: Iterable[Pair]) -> list[list[Pair]]:
+    found: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(pair.prompt, []).append(pair)
+    return list(found.values())
+
+
+def _twigs(pairs: Sequence[Pair], encoder: Encoder, room: int) -> list[_Twig]:
+    """The pairs of a query as one branch; as several, each with the query, where their answers exceed `room`."""
+    query = encoder.query(pairs[0].prompt)
+    groups: list[tuple[list[Pair], dict[str, tuple[int, ...]]]] = []
+    for pair in pairs:
+        answers = {text: encoder.answer(text) for text in (pair.chosen, pair.rejected)}
+        together = {**groups[-1][1], **answers} if groups else {}
+        if groups and len(query) + sum(map(len, together.values())) <= room:
+            groups[-1] = ([*groups[-1][0], pair], together)
+        else:
+            groups.append(([pair], answers))
+    return [_Twig(Branch(query, tuple(answers.values())), tuple(some), tuple(answers)) for some, answers in groups]
 
 
 def pack(made: Sequence[Tree], budget: int) -> list[list[Tree]]:

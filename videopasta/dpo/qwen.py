@@ -25,7 +25,8 @@ class QwenVideo:
         """
         if not hasattr(model.config, "vision_config"):
             raise UserError(f"model of type {model.config.model_type!r} has no vision tower; give a Qwen2.5-VL")
-        self.model, self._processor, self._tokenizer = model, processor, processor.tokenizer
+        self.model, self.processor, self._tokenizer = model, processor, processor.tokenizer
+        self.language = Language(model)
         vision = model.config.vision_config
         self._merge, self._frames_per_patch = vision.spatial_merge_size, vision.temporal_patch_size
         self._patch = vision.patch_size
@@ -87,7 +88,7 @@ class QwenVideo:
         Args:
             frames: uint8 (T, H, W, 3) of a plan.
         """
-        seen = self._processor.video_processor([frames], do_sample_frames=False, do_resize=False, return_tensors="pt")
+        seen = self.processor.video_processor([frames], do_sample_frames=False, do_resize=False, return_tensors="pt")
         device = self.model.device
         found = self.model.model.get_video_features(
             seen["pixel_values_videos"].to(device), seen["video_grid_thw"].to(device)
@@ -110,22 +111,77 @@ class QwenVideo:
         is_video = ids == self._video_id
         if not 0 < int(is_video.sum()) == len(features):
             raise ValueError(f"{int(is_video.sum())} video tokens and {len(features)} features; each needs its own")
-        text = self.model.model.language_model
-        embedded = text.embed_tokens(ids)
-        embedded = embedded.masked_scatter(is_video[:, None], features.to(embedded.dtype))
-        hidden = text(
-            inputs_embeds=embedded[None],
-            position_ids=torch.from_numpy(flat.positions).to(device)[:, None],
-            attention_mask={"full_attention": torch.from_numpy(dense_mask(flat)).to(device)[None, None]},
-            use_cache=False,
-        ).last_hidden_state[0]
         # What predicts an answer's tokens: the query's last, and the answer's own but its last.
         rows = np.concatenate([[span.before, *range(span.start, span.end - 1)] for span in flat.spans])
         targets = np.concatenate([np.arange(span.start, span.end) for span in flat.spans])
         owners = np.repeat(np.arange(len(flat.spans)), [span.end - span.start for span in flat.spans])
-        logits = self.model.lm_head(hidden[torch.from_numpy(rows).to(device)]).float()
-        logps = logits.log_softmax(-1).gather(-1, ids[torch.from_numpy(targets).to(device), None])[:, 0]
+        logps: torch.Tensor = self.language(
+            ids,
+            features.to(device),
+            is_video,
+            torch.from_numpy(flat.positions).to(device),
+            self._mask(flat),
+            torch.from_numpy(rows).to(device),
+            torch.from_numpy(flat.ids[targets]).to(device),
+        )
         return logps.new_zeros(len(flat.spans)).index_add(0, torch.from_numpy(owners).to(device), logps)
+
+    def _mask(self, flat: Flat) -> Any:
+        """Which token sees which, as the model's attention takes it."""
+        if self.model.config.text_config._attn_implementation != "flex_attention":
+            return torch.from_numpy(dense_mask(flat)).to(self.model.device)[None, None]
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        end = torch.from_numpy(flat.subtree_end).to(self.model.device)
+
+        def sees(b: Any, h: Any, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+            return (k <= q) & (q < end[k])
+
+        return create_block_mask(sees, None, None, len(flat), len(flat), device=str(self.model.device))
+
+
+class Language(torch.nn.Module):
+    """The language model with its head: the part that is trained, and split over workers.
+
+    Its parameters are the model's own. One module with one forward pass, because that is what FSDP2 hooks into.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.text = model.model.language_model
+        self.head = model.lm_head
+
+    def forward(
+        self,
+        ids: torch.Tensor,
+        features: torch.Tensor,
+        is_video: torch.Tensor,
+        positions: torch.Tensor,
+        mask: Any,
+        rows: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        """(R,) float32: log-probability of each of `targets`, from the output at each of `rows`.
+
+        Args:
+            ids: (L,) int64.
+            features: (V, D) of the video tokens, in order.
+            is_video: (L,) bool, V of them.
+            positions: (3, L) int64.
+            mask: (1, 1, L, L) bool, or a BlockMask.
+            rows: (R,) int64.
+            targets: (R,) int64.
+        """
+        embedded = self.text.embed_tokens(ids)
+        embedded = embedded.masked_scatter(is_video[:, None], features.to(embedded.dtype))
+        hidden = self.text(
+            inputs_embeds=embedded[None],
+            position_ids=positions[:, None],
+            attention_mask={"full_attention": mask},
+            use_cache=False,
+        ).last_hidden_state[0]
+        logits = self.head(hidden[rows]).float()
+        return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
 _VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"

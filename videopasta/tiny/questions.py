@@ -490,14 +490,19 @@ def mislead(answer: Claim, adversary: str, rng: random.Random, scene: Scene | No
     Raises:
         KeyError: `adversary` is none of the failure mode of `answer`.
     """
-    query, claim = _of_rejection(answer) or _OPERATORS[adversary](answer, rng, scene)
+    query, claim = _of_rejection(answer, adversary) or _OPERATORS[adversary](answer, rng, scene)
     return Misleading(adversary, query, claim)
 
 
-def _of_rejection(answer: Claim) -> tuple[str, Claim] | None:
-    """After "there is no ..." and "it never happens that ..." every operator insists on the presupposition."""
+def _of_rejection(answer: Claim, adversary: str) -> tuple[str, Claim] | None:
+    """After "there is no ..." and "it never happens that ..." every operator insists on the presupposition.
+
+    That a shape is gone at one end is such a rejection too where the question was another than whether it is there.
+    """
     match answer:
-        case c.Missing():
+        case c.Presence() if adversary in ADVERSARIES["cross_frame"]:
+            return None
+        case c.Missing() | c.Presence():
             return f"Why is the {answer.a} there from start to end?", c.Presence(answer.a, "there", "there")
         case c.Never():
             return f"What makes it begin with this, that {answer.event}?", c.Opening(answer.event)
@@ -765,6 +770,20 @@ def about_what_is_missing(
     else:
         question = rng.choice((WhichColours(missing), FromWhereToWhere(missing)))
     return question, c.Missing(missing), question.possible(scene)
+
+
+def about_what_is_gone(scene: Scene) -> list[tuple[Question, Claim]]:
+    """Questions about shapes that are not there at a moment asked for, though at another, each with its denial."""
+    found: list[tuple[Question, Claim]] = []
+    for a in _ever_visible(scene):
+        gone = [when for when in ENDS if a not in _visible(scene, when)]
+        asked: list[Question] = [WhichColours(a), FromWhereToWhere(a)] if gone else []
+        for when in gone:
+            asked += [WhichPart(a, when), *(WhichShape(relation, a, when) for relation in c.RELATIONS)]
+            pairs = [pair for b in _visible(scene, when) for pair in ((a, b), (b, a))]
+            asked += [kind(*pair, when) for kind in (LeftOrRight, AboveOrBelow) for pair in pairs]
+        found += [(question, claim) for question in asked if (claim := denial(question, scene)) is not None]
+    return found
 
 
 def describe(scene: Scene) -> str:

@@ -38,6 +38,8 @@ class Reason(StrEnum):
     """The chosen backend fails on this file, or would give other frames; `pyav` may read it."""
     PLAN_MISMATCH = "plan_mismatch"
     """A stored frame plan does not fit the file's frames: the file or its decoder changed."""
+    CHANGED = "changed"
+    """The file is not the one that the row was made from: its content has another hash."""
     DEADLINE = "deadline"
     """Not fetched and decoded in `DecodeConfig.deadline_s`; the decoder was killed."""
     DECODER_DIED = "decoder_died"

@@ -23,7 +23,7 @@ from videopasta.errors import UserError
 from videopasta.generate.guards import check_pair
 from videopasta.generate.queries import distinct, parse_queries
 from videopasta.tiny import questions as q
-from videopasta.tiny.claims import Missing, Never, read_claim
+from videopasta.tiny.claims import Missing, Never, Presence, read_claim
 from videopasta.tiny.learning import cases, lessons, models
 from videopasta.tiny.learning.answering import answer
 from videopasta.tiny.learning.cases import Case
@@ -136,7 +136,7 @@ def _written(model: Any, packer: Packer, some: list[Scene], rng: random.Random, 
 def _mislead(question: q.Question, preferred: str, rng: random.Random) -> Lesson:
     """The adversarial query that follows from an answer; empty when none does."""
     claim = read_claim(preferred)
-    if claim is None or not (question.fits(claim) or isinstance(claim, Missing | Never)):
+    if claim is None or not (question.fits(claim) or isinstance(claim, Missing | Never | Presence)):
         return Lesson("", "")
     adversary = rng.choice(q.ADVERSARIES[question.mode])
     return Lesson(q.mislead(claim, adversary, rng).query, "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.tiny import questions as q
-from videopasta.tiny.claims import RELATIONS, Missing, Never, read_claim
+from videopasta.tiny.claims import RELATIONS, Missing, Never, Presence, read_claim
 from videopasta.tiny.learning import lessons
 from videopasta.tiny.learning.lessons import Asked, Catalogue, Lesson, compact, plain, prompts, rejected
 from videopasta.tiny.world import BACKGROUNDS, CELL, COLOURS, SHAPES, Scene
@@ -79,9 +79,8 @@ def case(scene: Scene, rng: random.Random) -> Case:
     if rng.random() < 0.1:
         preferred = rng.choice([claim for claim in asked.question.possible(scene) if claim != asked.answer])
     adversary = rng.choice(q.ADVERSARIES[mode])
-    # The rewriter starts from what the response model believed, right or wrong; no operator takes a `Presence` that
-    # answers another question.
-    answers = asked.question.fits(preferred) or isinstance(preferred, Missing | Never)
+    # The rewriter starts from what the response model believed, right or wrong.
+    answers = asked.question.fits(preferred) or isinstance(preferred, Missing | Never | Presence)
     believed = preferred if answers else rng.choice(asked.question.possible(scene))
     misled_claim = q.mislead(believed, adversary, rng, scene).claim
     assert misled_claim is not None

@@ -224,6 +224,14 @@ def rewriting_lessons(scene: Scene, rng: random.Random, count: int = 6) -> list[
     return lessons
 
 
+def rewriting_of_denials(scene: Scene, rng: random.Random, count: int = 4) -> list[Lesson]:
+    """As `rewriting_lessons`, where half of the answers deny that a shape is there."""
+    gone = [Asked(question, claim) for question, claim in q.about_what_is_gone(scene)]
+    chosen = rng.sample(gone, min(count, len(gone)))
+    denied = [rewritten(asked, rng.choice(q.ADVERSARIES[asked.question.mode]), rng) for asked in chosen]
+    return denied + rewriting_lessons(scene, rng)
+
+
 def still(scene: Scene, tick: int) -> Scene:
     """The picture at `tick` as a scene in which nothing happens; one that passes may hide a part, or be hidden."""
     now = state(scene, tick)
@@ -265,6 +273,15 @@ def sides(scene: Scene, rng: random.Random, count: int = 8) -> list[Lesson]:
 def neighbours(scene: Scene, rng: random.Random) -> list[Lesson]:
     """What comes before and after each event, and what is on the sides of the shapes."""
     return [plain(asked, rng) for asked in _all_asked(scene, q.WhatNext, q.WhatBefore)] + sides(scene, rng)
+
+
+def absences(scene: Scene, rng: random.Random, count: int = 6) -> list[Lesson]:
+    """Questions about shapes that are gone at a moment asked for, and as many like them about what is there."""
+    gone = [Asked(question, claim) for question, claim in q.about_what_is_gone(scene)]
+    kinds = dict.fromkeys(type(one.question) for one in gone) or (q.WhichPart, q.LeftOrRight, q.AboveOrBelow)
+    there = _all_asked(scene, *kinds)
+    chosen = [*rng.sample(gone, min(count, len(gone))), *rng.sample(there, min(count, len(there)))]
+    return [plain(asked, rng) for asked in chosen]
 
 
 def _all_asked(scene: Scene, *kinds: type[q.Question]) -> list[Asked]:

@@ -31,14 +31,19 @@ WRONG = 0.35
 """Share of the wrong among the response model's cases that the judge is taught."""
 CLIP_STEPS = {
     "questions": 38, "fates": 16, "descriptions": 24, "long": 11, "rewriting": 5, "pictures": 6,
-    "neighbours": 0, "sides": 0, "sparse": 0,
+    "neighbours": 0, "sides": 0, "sparse": 0, "absences": 0, "denials": 0,
 }  # fmt: skip
 """Steps with whole clips, in percent. Fates teach when what happens; a description says a clip's every fact."""
 NEIGHBOUR_STEPS = {
     "questions": 28, "fates": 5, "descriptions": 9, "long": 8, "rewriting": 3, "pictures": 2,
-    "neighbours": 27, "sides": 10, "sparse": 8,
+    "neighbours": 27, "sides": 10, "sparse": 8, "absences": 0, "denials": 0,
 }  # fmt: skip
-"""The last of them: that nothing is there, or nothing follows, is learned only where all neighbours are asked for."""
+"""Then: that nothing is there, or nothing follows, is learned only where all neighbours are asked for."""
+ABSENCE_STEPS = {
+    "questions": 16, "fates": 3, "descriptions": 8, "long": 16, "rewriting": 4, "pictures": 2,
+    "neighbours": 20, "sides": 5, "sparse": 6, "absences": 11, "denials": 9,
+}  # fmt: skip
+"""The last of them: who asks about a shape that is gone is told so; and many queries to write, which had better not."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,12 @@ def clip_sample(
         "fates": lessons.fates,
         "neighbours": lambda scene: lessons.neighbours(scene, rng),
         "sparse": lambda scene: lessons.misleading(scene, rng),
+        "absences": lambda scene: lessons.absences(scene, rng),
         "long": lambda scene: lessons.long_lessons(scene, rng),
         "rewriting": lambda scene: lessons.rewriting_lessons(scene, rng),
+        "denials": lambda scene: lessons.rewriting_of_denials(scene, rng),
     }[kind]
-    ticks = [] if kind == "rewriting" else [SPARSE if kind == "sparse" else DENSE] * len(chosen)
+    ticks = [] if kind in ("rewriting", "denials") else [SPARSE if kind == "sparse" else DENSE] * len(chosen)
     return Sample(chosen, ticks, [taught(scene) for scene in chosen])
 
 
@@ -188,6 +195,18 @@ def fates_exam(num_clips: int, seed: int = 1, count: int = 16, *, still: bool = 
         taught = [lessons.fates(scene, t) for scene, t in zip(chosen, ticks, strict=True)]
         kinds = [[("fates", f"fates/{'none' if 'Nothing' in one.answer else 'some'}") for one in row] for row in taught]
         samples.append(ExamSample(chosen, ticks, taught, kinds))
+    return samples
+
+
+def absences_exam(num_clips: int, seed: int = 1, count: int = 16) -> list[ExamSample]:
+    """What is gone in unseen clips and what is not, as in `lessons.absences`."""
+    stream, rng = scenes("validation", seed), random.Random(seed)
+    samples = []
+    for _ in range(num_clips // count):
+        chosen = list(islice(stream, count))
+        taught = [lessons.absences(scene, rng) for scene in chosen]
+        kinds = [[("absences/gone" if "missing" in one.answer else "absences/there",) for one in row] for row in taught]
+        samples.append(ExamSample(chosen, [range(NUM_TICKS)] * count, taught, kinds))
     return samples
 
 

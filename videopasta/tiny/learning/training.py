@@ -3,8 +3,8 @@
 Response model: single pictures first, which bind shapes, colours and places, and pairs of frames in which something
 happens; then pictures with many questions of how shapes stand to each other; then whole clips, with a dozen questions
 on each video prefix, now and then what becomes of each shape, descriptions, queries to write, choices, and rewriting
-without a video; last, every neighbour of every shape and event, so that the model learns to say where there is none,
-and misleading queries on sparse frames.
+without a video; then every neighbour of every shape and event, so that the model learns to say where there is none,
+and misleading queries on sparse frames; last, shapes that are gone at the moment asked for.
 Single pictures stay in the mix, and everything is trained end to end.
 
 Judge: the response model's language half, which knows the words; questions on a description first, then verdicts.
@@ -31,12 +31,14 @@ from videopasta.tiny.learning import forward, models
 from videopasta.tiny.learning.cases import Case
 from videopasta.tiny.learning.packing import IGNORED, Batch, Packer
 from videopasta.tiny.learning.samples import (
+    ABSENCE_STEPS,
     COMPARING_STEPS,
     NEIGHBOUR_STEPS,
     NOISE,
     Answered,
     ExamSample,
     Sample,
+    absences_exam,
     clip_sample,
     exam_samples,
     fates_exam,
@@ -193,6 +195,14 @@ def vl_phases(scale: float = 1.0) -> list[Phase]:
             anneal=0.5,
             draw=lambda stream, rng: clip_sample(stream, rng, 8, NEIGHBOUR_STEPS),
             exam=of_clips,
+        ),
+        Phase(
+            "absences",
+            round(1400 * scale),
+            rate=1.5e-3,
+            anneal=0.6,
+            draw=lambda stream, rng: clip_sample(stream, rng, 8, ABSENCE_STEPS),
+            exam=[*of_clips, *absences_exam(64)],
         ),
     ]
 

@@ -1,0 +1,140 @@
+"""Which pairs take part, and which videos are held out. Pure, but for reading Parquet.
+
+In: rows of `pairs/`. Out: clips to train on and to validate with, and how many pairs were left out for which reason.
+A pair left out is counted, never forgotten; a file without the needed columns is refused.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from videopasta import storage
+from videopasta.config import FAILURE_MODES, FailureMode, TrainConfig
+from videopasta.dpo.examples import Clip, Encoder, group
+from videopasta.errors import UserError
+
+COLUMNS = (
+    "pair_id", "video_uri", "start_s", "end_s", "video_sha256", "failure_mode", "prompt", "chosen", "rejected",
+    "adversarial_query", "chosen_frame_plan",
+)  # fmt: skip
+_TEXTS = ("pair_id", "video_uri", "video_sha256", "prompt", "chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a training is about."""
+
+    train: tuple[Clip, ...]
+    validation: tuple[Clip, ...]
+    """Of other videos than `train`."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Pairs left out, by reason."""
+
+    def counts(self) -> dict[FailureMode, int]:
+        """Pairs to train on, by failure mode."""
+        found = Counter(pair.failure_mode for clip in self.train for pair in clip.pairs)
+        return {mode: found[mode] for mode in FAILURE_MODES}
+
+    def without(self, lost: Mapping[str, str]) -> "Selection":
+        """Less the clips whose keys are in `lost`, counted under the reason that stands there."""
+        skipped = Counter(self.skipped)
+        for clip in (*self.train, *self.validation):
+            if clip.key in lost:
+                skipped[lost[clip.key]] += len(clip.pairs)
+        train, validation = (tuple(c for c in side if c.key not in lost) for side in (self.train, self.validation))
+        return Selection(train, validation, skipped)
+
+
+def pair_files(uri: str) -> list[str]:
+    """The Parquet files of pairs at `uri`: the --out of `videopasta generate`, another folder, or one file.
+
+    Raises:
+        UserError: there are none, or one lacks a column.
+    """
+    if storage.kind(uri) == "file":
+        files = [uri]
+    else:
+        ours = storage.join(uri, "pairs")
+        folder = ours if storage.kind(ours) == "folder" else uri
+        files = [file.uri for file in storage.list_files(folder) if file.uri.endswith(".parquet")]
+    if not files:
+        raise UserError(f"--pairs {uri}: no Parquet files; give the --out of `videopasta generate`, or a Parquet file")
+    for file in files:
+        filesystem, path = storage.resolve(file)
+        missing = [name for name in COLUMNS if name not in pq.read_schema(path, filesystem=filesystem).names]
+        if missing:
+            raise UserError(
+                f"{file}: no column {', '.join(missing)}; pairs need {', '.join(COLUMNS)}, as `videopasta generate` "
+                "writes them"
+            )
+    return files
+
+
+def digest(pair_ids: Iterable[str]) -> str:
+    """16 hex digits of a set of pairs, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(pair_ids)).encode()).hexdigest()[:16]
+
+
+def select(rows: Iterable[Mapping[str, Any]], config: TrainConfig) -> Selection:
+    """Check the rows, group them by clip, and hold some videos out."""
+    skipped: Counter[str] = Counter()
+    kept: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        reason = _fault(row) or ("duplicate" if row["pair_id"] in kept else None)
+        if reason:
+            skipped[reason] += 1
+        else:
+            kept[row["pair_id"]] = row
+    clips = group(kept.values(), config.prompts)
+    held_out = _held_out({clip.video_sha256 for clip in clips}, config.validation.share, config.seed)
+    return Selection(
+        tuple(clip for clip in clips if clip.video_sha256 not in held_out),
+        tuple(clip for clip in clips if clip.video_sha256 in held_out),
+        skipped,
+    )
+
+
+def _fault(row: Mapping[str, Any]) -> str | None:
+    if not all(isinstance(row[name], str) and row[name].strip() for name in _TEXTS):
+        return "empty_text"
+    if row["failure_mode"] not in FAILURE_MODES:
+        return "unknown_failure_mode"
+    if row["chosen"] == row["rejected"]:
+        return "equal_answers"
+    if row["chosen_frame_plan"] is None:
+        return "no_frame_plan"
+    return None
+
+
+def _held_out(videos: set[str], share: float, seed: int) -> set[str]:
+    """That share of the videos, by a hash, so that few change sides when videos are added; one at least."""
+    ordered = sorted(videos, key=lambda sha256: hashlib.sha256(f"{seed} {sha256}".encode()).hexdigest())
+    return set(ordered[: max(1, round(share * len(ordered)))] if share and len(ordered) > 1 else [])
+
+
+def fitting(selection: Selection, encoder: Encoder, *, max_answer_tokens: int, tokens_per_pack: int) -> Selection:
+    """Less the pairs that are too long for the model's tokens: nothing is ever cut."""
+    skipped = Counter(selection.skipped)
+
+    def trimmed(clips: Sequence[Clip]) -> tuple[Clip, ...]:
+        kept = []
+        for clip in clips:
+            prefix = len(encoder.prefix(clip.plan)[0])
+            pairs = []
+            for pair in clip.pairs:
+                answers = [len(encoder.answer(text)) for text in (pair.chosen, pair.rejected)]
+                if max(answers) > max_answer_tokens:
+                    skipped["answer_too_long"] += 1
+                elif prefix + len(encoder.query(pair.prompt)) + sum(answers) > tokens_per_pack:
+                    skipped["exceeds_pack"] += 1
+                else:
+                    pairs.append(pair)
+            if pairs:
+                kept.append(replace(clip, pairs=tuple(pairs)))
+        return tuple(kept)
+
+    return Selection(trimmed(selection.train), trimmed(selection.validation), skipped)

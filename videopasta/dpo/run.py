@@ -1,0 +1,241 @@
+"""One training from the command's point of view: check, run on Ray Train, export the best, draw the curves.
+
+    OUT/run.json      configuration, versions, what each run did
+    OUT/metrics.csv   a row a step           OUT/curves.png   drawn from it
+    OUT/checkpoints/  Ray Train's folder     OUT/model/       the best checkpoint, for transformers and vLLM
+
+The same command goes on where an earlier one stopped, however it stopped.
+"""
+
+import importlib.metadata
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from videopasta import storage
+from videopasta.config import TrainConfig, fingerprint
+from videopasta.dpo.data import COLUMNS, Selection, digest, pair_files, select
+from videopasta.engine.models import check_model
+from videopasta.errors import UserError
+from videopasta.ray_session import ray_session
+from videopasta.run_file import RunFile
+
+SCHEMA_VERSION = 1
+CHECKPOINTS = "checkpoints"
+_RECORDED_PACKAGES = frozenset(("videopasta", "torch", "transformers", "ray", "peft", "trl"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would do, known before any model loads."""
+
+    files: tuple[str, ...]
+    """Parquet files of pairs."""
+    selection: Selection
+    """Before tokens are counted and videos are looked at."""
+    fingerprint: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out."""
+
+    model: str
+    """Folder of the exported model."""
+    step: int
+    """Of the checkpoint that was exported."""
+    metrics: dict[str, float]
+    """At that step."""
+
+
+def plan_training(pairs: str, out: str, config: TrainConfig) -> Plan:
+    """Read the pairs and check what can be checked at once. Writes nothing.
+
+    Raises:
+        UserError: no pairs, no such model, or the folder is not for this configuration.
+    """
+    files = pair_files(pairs)
+    rows = []
+    for file in files:
+        filesystem, path = storage.resolve(file)
+        rows += pq.read_table(path, filesystem=filesystem, columns=list(COLUMNS)).to_pylist()
+    selection = select(rows, config)
+    if not selection.train:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(selection.skipped.items()))
+        raise UserError(f"--pairs {pairs}: no pair to train on; left out: {reasons or 'none, it is empty'}")
+    check_model(config.model, config.revision)
+    depends_on = {"config": fingerprint(config), "pairs": digest(row["pair_id"] or "" for row in rows)}
+    RunFile(out, SCHEMA_VERSION).check(depends_on)
+    return Plan(tuple(files), selection, depends_on)
+
+
+def describe(plan: Plan) -> str:
+    """The plan for people."""
+    train, validation = plan.selection.train, plan.selection.validation
+    counts = ", ".join(f"{count} {mode}" for mode, count in plan.selection.counts().items())
+    lines = [
+        f"{sum(len(clip.pairs) for clip in train)} pairs of {len(train)} clips to train on: {counts}",
+        f"{sum(len(clip.pairs) for clip in validation)} pairs of {len(validation)} clips held out",
+    ]
+    lines += [f"{count} left out: {reason}" for reason, count in sorted(plan.selection.skipped.items())]
+    return "\n".join(lines)
+
+
+def train(plan: Plan, pairs: str, out: str, config: TrainConfig) -> Outcome:
+    """Train on Ray, and export the checkpoint with the best reward accuracy on validation (or the last).
+
+    Raises:
+        UserError: a mistake that shows only in the workers.
+    """
+    run_file = RunFile(out, SCHEMA_VERSION)
+    if not run_file.check(plan.fingerprint):
+        run_file.create(plan.fingerprint)
+    now = datetime.now(UTC)
+    run = f"{now:%Y%m%dT%H%M%S}"
+    versions = {d.name: d.version for d in importlib.metadata.distributions() if d.name in _RECORDED_PACKAGES}
+    summary = {"run_id": run, "started_at": now.isoformat(timespec="seconds"), "versions": versions, "finished": False}
+    run_file.record(summary)
+    # A spare CPU reads the pairs: with all of them taken by workers Ray Data would wait for ever.
+    num_cpus = math.ceil(config.workers.max_num * config.workers.num_cpus) + 1
+    with ray_session(num_cpus=num_cpus, log_to_driver=True):
+        result = _fit(plan, pairs, out, config, run)
+        best, metrics = _best(result)
+        outcome = Outcome(storage.join(out, "model"), int(metrics["step"]), metrics)
+        _export(best, out, config, plan, metrics)
+    _draw(out)
+    run_file.record(summary | {"finished": True, "exported_step": outcome.step})
+    return outcome
+
+
+def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any:
+    import ray.data
+    from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    from videopasta.dpo.fit import BEST
+    from videopasta.dpo.worker import train_worker
+
+    workers = config.workers
+    by_score = bool(plan.selection.validation)
+    filesystem, _ = storage.resolve(plan.files[0])
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={
+            "config": config.model_dump(mode="json"),
+            "pairs": _folder_of(pairs),
+            "out": out,
+            "run": run,
+        },
+        torch_config=TorchConfig(backend="nccl" if workers.num_gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers.min_num if workers.min_num == workers.max_num else (workers.min_num, workers.max_num),  # type: ignore[arg-type]
+            use_gpu=workers.num_gpus > 0,
+            resources_per_worker={"CPU": workers.num_cpus} | ({"GPU": workers.num_gpus} if workers.num_gpus else {}),
+        ),
+        datasets={
+            "pairs": ray.data.read_parquet(
+                [storage.resolve(file)[1] for file in plan.files], filesystem=filesystem, columns=list(COLUMNS)
+            )
+        },
+        # Every worker reads all pairs, which are text, and decodes the videos of its own share of each batch only: so
+        # the order does not depend on their number.
+        dataset_config=DataConfig(datasets_to_split=[]),
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=storage.resolve(out)[1],
+            storage_filesystem=storage.resolve(out)[0],
+            failure_config=FailureConfig(max_failures=workers.max_failures),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=config.checkpoints.keep,
+                checkpoint_score_attribute=BEST if by_score else None,
+                checkpoint_score_order="max",
+            ),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as error:
+        for failure in getattr(error, "worker_failures", {}).values():
+            cause = _user_error(failure)
+            if cause is not None:
+                raise cause from error
+        raise
+    return result
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    """The error for people at the bottom of Ray's wrappings."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = getattr(error, "base_exc", None) or getattr(error, "_base_exc", None) or error.__cause__
+    return None
+
+
+def _best(result: Any) -> tuple[Any, dict[str, float]]:
+    """The checkpoint to export, with its metrics."""
+    from videopasta.dpo.fit import BEST
+
+    scored = [(checkpoint, metrics) for checkpoint, metrics in result.best_checkpoints or [] if BEST in metrics]
+    if scored:
+        return max(scored, key=lambda one: (one[1][BEST], one[1]["step"]))
+    return max(result.best_checkpoints, key=lambda one: one[1]["step"])
+
+
+def _export(best: Any, out: str, config: TrainConfig, plan: Plan, metrics: Mapping[str, float]) -> None:
+    """Load and write the model on a worker's node: the head of a cluster has no memory for it."""
+    import ray
+
+    settings = config.model_dump(mode="json")
+    counts = {mode: count for mode, count in plan.selection.counts().items() if count}
+    facts = {
+        "num_steps": int(metrics["step"]),
+        "num_pairs": sum(counts.values()),
+        "pairs": counts,
+        "validation_pairs": sum(len(clip.pairs) for clip in plan.selection.validation),
+        "scores": _before_and_after(out, metrics),
+    }
+    ray.get(ray.remote(num_cpus=1)(_export_there).remote(settings, best, out, facts))
+
+
+def _export_there(settings: dict[str, Any], best: Any, out: str, facts: dict[str, Any]) -> None:
+    from videopasta.dpo.export import export_model
+
+    filesystem, folder = storage.resolve(storage.join(out, "model"))
+    with best.as_directory() as checkpoint, tempfile.TemporaryDirectory() as made:
+        export_model(TrainConfig.model_validate(settings), Path(checkpoint), Path(made), facts)
+        filesystem.create_dir(folder, recursive=True)
+        pafs.copy_files(made, folder, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem)
+
+
+def _before_and_after(out: str, metrics: Mapping[str, float]) -> dict[str, tuple[str, str]]:
+    from videopasta.dpo.trackers import read_metrics
+
+    before: Mapping[str, float] = next(iter(read_metrics(out)), {})
+    shown = ("reward_accuracy", "reward_margin", "logp_chosen", "logp_rejected", "nll")
+    names = [name for name in (f"validation/{name}" for name in shown) if name in metrics and name in before]
+    return {name.removeprefix("validation/"): (f"{before[name]:.3f}", f"{metrics[name]:.3f}") for name in names}
+
+
+def _draw(out: str) -> None:
+    from videopasta.dpo.curves import draw_curves
+    from videopasta.dpo.trackers import read_metrics
+
+    filesystem, folder = storage.resolve(out)
+    with tempfile.TemporaryDirectory() as made:
+        picture = Path(made) / "curves.png"
+        draw_curves(read_metrics(out), picture)
+        with filesystem.open_output_stream(f"{folder}/curves.png") as stream:
+            stream.write(picture.read_bytes())
+
+
+def _folder_of(pairs: str) -> str:
+    return storage.parent(pairs) if storage.kind(pairs) == "file" else pairs

@@ -1,0 +1,178 @@
+"""Where the metrics of each step go: a CSV in the output folder, Ray's Prometheus endpoint, TensorBoard, W&B.
+
+Only the first worker tracks; metrics are those of all workers.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from videopasta import storage
+from videopasta.config.train import TrackingConfig
+from videopasta.errors import UserError
+
+METRICS_FILE = "metrics.csv"
+_FLUSH_S = 15.0
+_EXPORTED = (
+    "loss", "nll", "reward_chosen", "reward_rejected", "reward_margin", "reward_accuracy", "logp_chosen",
+    "logp_rejected", "grad_norm", "learning_rate", "pairs_per_s", "tokens_per_s", "tokens_saved", "mfu", "epoch",
+)  # fmt: skip
+_BY_MODE = ("reward_margin", "reward_accuracy")
+
+
+class Tracker(Protocol):
+    """Takes the metrics of steps, in order."""
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Of one step; `step` is among them."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
+class MetricsFile:
+    """OUT/metrics.csv: a row a step. Rewritten whole now and then, as object stores cannot append."""
+
+    def __init__(self, out: str, first_step: int) -> None:
+        """Take up what is there.
+
+        Args:
+            out: folder.
+            first_step: rows of later steps are of a run that was broken off, and will come again.
+        """
+        self._fs, folder = storage.resolve(out)
+        self._fs.create_dir(folder, recursive=True)
+        self._path = f"{folder}/{METRICS_FILE}"
+        self._rows: list[dict[str, Any]] = [row for row in read_metrics(out) if row["step"] <= first_step]
+        if not first_step:
+            self._rows = []
+        self._written = 0.0
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        self._rows.append(dict(metrics))
+        if time.monotonic() - self._written > _FLUSH_S:
+            self._write()
+
+    def close(self) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        text = io.StringIO()
+        columns = dict.fromkeys(name for row in self._rows for name in row)
+        writer = csv.DictWriter(text, ["step", *(name for name in columns if name != "step")])
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with self._fs.open_output_stream(f"{self._path}.new") as stream:
+            stream.write(text.getvalue().encode())
+        self._fs.move(f"{self._path}.new", self._path)
+        self._written = time.monotonic()
+
+
+def read_metrics(out: str) -> list[dict[str, float]]:
+    """The rows of OUT/metrics.csv; none where there is no such file. What a row lacks is left out."""
+    filesystem, folder = storage.resolve(out)
+    try:
+        with filesystem.open_input_stream(f"{folder}/{METRICS_FILE}") as stream:
+            text = stream.read().decode()
+    except FileNotFoundError:
+        return []
+    rows = csv.DictReader(io.StringIO(text))
+    return [{name: float(value) for name, value in row.items() if value} for row in rows]
+
+
+class RayMetrics:
+    """Gauges and counters of `ray.util.metrics`, as `ray_videopasta_train_...` on Ray's Prometheus endpoint."""
+
+    def __init__(self, run: str) -> None:
+        from ray.util.metrics import Counter, Gauge
+
+        tags = {"run": run}
+        self._gauges = {}
+        for name in _EXPORTED:
+            by_mode = name in _BY_MODE
+            gauge = Gauge(
+                f"videopasta_train_{name}",
+                f"{name} of the newest training step",
+                tag_keys=("run", "failure_mode") if by_mode else ("run",),
+            )
+            gauge.set_default_tags(tags)
+            self._gauges[name] = gauge
+        self._counters = {}
+        for name, text in (("steps", "Steps done"), ("tokens", "Tokens trained on"), ("seconds", "Seconds of steps")):
+            counter = Counter(f"videopasta_train_{name}", text, tag_keys=("run",))
+            counter.set_default_tags(tags)
+            self._counters[name] = counter
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        for name, gauge in self._gauges.items():
+            if name not in _BY_MODE:
+                if name in metrics:
+                    gauge.set(metrics[name])
+                continue
+            for mode in ("all", "spatial", "temporal", "cross_frame"):
+                key = name if mode == "all" else f"{mode}/{name}"
+                if key in metrics:
+                    gauge.set(metrics[key], {"failure_mode": mode})
+        if "step_s" in metrics:
+            self._counters["steps"].inc()
+            self._counters["tokens"].inc(metrics["tokens"])
+            self._counters["seconds"].inc(metrics["step_s"])
+
+    def close(self) -> None:
+        """Ray exports the last values as long as this worker lives."""
+
+
+class TensorBoard:
+    """Event files in OUT/tensorboard."""
+
+    def __init__(self, out: str) -> None:
+        if not storage.is_local(out):
+            raise UserError(f"tracking.tensorboard: event files need a local --out, not {out}; use wandb_project there")
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(storage.local_path(storage.join(out, "tensorboard")))
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            if name != "step":
+                self._writer.add_scalar(name, value, int(metrics["step"]))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of a W&B project; taken up again under the same name after a break."""
+
+    def __init__(self, project: str, run: str, config: Mapping[str, Any]) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise UserError("tracking.wandb_project: the package wandb is not installed; pip install wandb") from error
+        self._run = wandb.init(project=project, id=run, name=run, resume="allow", config=dict(config))
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        self._run.log(dict(metrics), step=int(metrics["step"]))
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def open_trackers(
+    out: str, run: str, first_step: int, tracking: TrackingConfig, config: Mapping[str, Any]
+) -> list[Tracker]:
+    """Those that `tracking` asks for, and the ones that are always there.
+
+    Raises:
+        UserError: one of them cannot be had.
+    """
+    trackers: list[Tracker] = [MetricsFile(out, first_step), RayMetrics(run)]
+    if tracking.tensorboard:
+        trackers.append(TensorBoard(out))
+    if tracking.wandb_project:
+        trackers.append(WeightsAndBiases(tracking.wandb_project, run, config))
+    return trackers

@@ -1,0 +1,105 @@
+"""A Ray Train worker: `fit` with Ray's dataset, checkpoints and reports around it."""
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train import Checkpoint, CheckpointUploadMode
+
+from videopasta.config import TrainConfig
+from videopasta.dpo.fit import BEST, Plan, Save, fit
+from videopasta.dpo.trackers import Tracker, open_trackers
+
+
+def train_worker(settings: Mapping[str, Any]) -> None:
+    """The training function: `settings` are those of `run.train`."""
+    config = TrainConfig.model_validate(settings["config"])
+    torch.set_num_threads(max(1, int(config.workers.num_cpus)))
+    shard = ray.train.get_dataset_shard("pairs")
+    rows = [row for batch in shard.iter_batches(batch_format="pyarrow", batch_size=4096) for row in batch.to_pylist()]
+    with RayReports(settings["out"], settings["run"], config) as reports:
+        if config.trainer == "trl":
+            from videopasta.dpo.trl_trainer import fit_with_trl
+
+            fit_with_trl(rows, config, reports)
+        else:
+            fit(rows, config, settings["pairs"], reports)
+
+
+class RayReports:
+    """Reports to Ray Train and, on the first worker, to the trackers and the log."""
+
+    def __init__(self, out: str, run: str, config: TrainConfig) -> None:
+        self._out, self._run, self._config = out, run, config
+        self._rank = ray.train.get_context().get_world_rank()
+        self._stack = ExitStack()
+        self._trackers: list[Tracker] = []
+        self._num_steps = 0
+
+    def __enter__(self) -> "RayReports":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def restore(self) -> Path | None:
+        """See `Reports.restore`."""
+        checkpoint = ray.train.get_checkpoint()
+        return Path(self._stack.enter_context(checkpoint.as_directory())) if checkpoint else None
+
+    def begin(self, plan: Plan) -> None:
+        """See `Reports.begin`."""
+        self._num_steps = plan.num_steps
+        if self._rank:
+            return
+        self._trackers = open_trackers(
+            self._out, self._run, plan.first_step, self._config.tracking, self._config.model_dump(mode="json")
+        )
+        for tracker in self._trackers:
+            self._stack.callback(tracker.close)
+        print(
+            f"{plan.num_steps} steps, from {plan.first_step}; pairs {plan.pairs}, "
+            f"{plan.validation_pairs} for validation; left out {plan.skipped or 'none'}",
+            flush=True,
+        )
+
+    def step(self, metrics: Mapping[str, float], save: Save | None) -> None:
+        """See `Reports.step`."""
+        for tracker in self._trackers:
+            tracker.log(metrics)
+        if not self._rank:
+            print(_line(metrics, self._num_steps), flush=True)
+        if save is None:
+            ray.train.report(dict(metrics))
+            return
+        folder = Path(tempfile.mkdtemp(prefix="videopasta-checkpoint-"))
+        writing = save(folder)
+        is_last = metrics["step"] == self._num_steps
+
+        def upload(checkpoint: Checkpoint, name: str) -> Checkpoint:
+            writing.result()
+            return ray.train.get_context().get_storage().persist_current_checkpoint(checkpoint, name)
+
+        ray.train.report(
+            dict(metrics),
+            checkpoint=Checkpoint.from_directory(folder),
+            checkpoint_dir_name=f"step-{int(metrics['step']):06d}",
+            # The training is over only when its last checkpoint is stored.
+            checkpoint_upload_mode=CheckpointUploadMode.SYNC if is_last else CheckpointUploadMode.ASYNC,
+            checkpoint_upload_fn=upload,
+            delete_local_checkpoint_after_upload=True,
+        )
+
+
+def _line(metrics: Mapping[str, float], num_steps: int) -> str:
+    """A step for people."""
+    shown = {
+        "loss": "loss", "accuracy": "reward_accuracy", "margin": "reward_margin", "pairs/s": "pairs_per_s",
+        "unseen accuracy": BEST,
+    }  # fmt: skip
+    parts = [f"{text} {metrics[name]:.3f}" for text, name in shown.items() if name in metrics]
+    return f"step {int(metrics['step'])}/{num_steps}  {'  '.join(parts)}"
