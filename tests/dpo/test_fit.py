@@ -67,7 +67,7 @@ def test_a_stopped_training_goes_on_to_the_same_losses(folder, rows, tmp_path, s
 
 
 def test_dropout_is_the_same_when_repeated(folder, rows, tmp_path):
-    """A step draws its dropout from the seed and its number: two runs agree bit for bit, one without dropout differs."""
+    """A step draws its dropout from the seed and its number: two runs agree bit for bit, one without it differs."""
     trained = []
     for dropout in (0.3, 0.3, 0.0):
         reports = Remembered(tmp_path)

@@ -41,6 +41,12 @@ class FrameReader:
             )
         return decoded.frames[clip.plan.key]
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
     def close(self) -> None:
         """End the decoder process."""
         self._worker.close()

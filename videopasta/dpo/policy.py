@@ -40,6 +40,16 @@ def load_policy(config: TrainConfig, *, attention: str = "sdpa") -> Policy:
     Raises:
         UserError: it is no Qwen2.5-VL, or its processor is another model's.
     """
+    video, revision = load_base(config, attention=attention)
+    return Policy(video, revision, _choose_trained(video, config.lora, config.seed))
+
+
+def load_base(config: TrainConfig, *, attention: str = "sdpa") -> tuple[QwenVideo, str]:
+    """The model as it is, and what identifies its weights.
+
+    Raises:
+        UserError: as `load_policy`.
+    """
     from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
     use_engine_positions()
@@ -54,8 +64,7 @@ def load_policy(config: TrainConfig, *, attention: str = "sdpa") -> Policy:
         attn_implementation={"text_config": attention, "vision_config": _vision_attention()},
     )
     revision = revision_of(path, config.revision, hf_config) or "unknown"
-    video = QwenVideo(model, AutoProcessor.from_pretrained(path, revision=config.revision))
-    return Policy(video, revision, _choose_trained(video, config.lora, config.seed))
+    return QwenVideo(model, AutoProcessor.from_pretrained(path, revision=config.revision)), revision
 
 
 def _vision_attention() -> str:
@@ -83,15 +92,21 @@ def add_adapters(model: Any, lora: LoraConfig, seed: int) -> Any:
     """
     import peft
 
-    config = peft.LoraConfig(
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return peft.get_peft_model(model, lora_config(lora), autocast_adapter_dtype=False)
+
+
+def lora_config(lora: LoraConfig) -> Any:
+    """Peft's configuration: all linear layers of the language model."""
+    import peft
+
+    return peft.LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=r".*language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj",
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return peft.get_peft_model(model, config, autocast_adapter_dtype=False)
 
 
 def shard(video: QwenVideo, team: Team, dtype: torch.dtype) -> None:

@@ -39,7 +39,7 @@ class QwenVideo:
                 f"{theirs.temporal_patch_size} frames; the model takes {self._patch}, {self._merge}, "
                 f"{self._frames_per_patch}: they are of different models"
             )
-        self._video_id: int = model.config.video_token_id
+        self.video_id: int = model.config.video_token_id
         turn = self._tokenizer.apply_chat_template(
             [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": _QUERY}]}],
             tokenize=False,
@@ -59,17 +59,21 @@ class QwenVideo:
         """Patches in time, height, width."""
         return plan.num_frames // self._frames_per_patch, plan.height // self._patch, plan.width // self._patch
 
+    def seconds_per_step(self, plan: FramePlan) -> float:
+        """Between two time steps of the tower, each of several frames."""
+        return self._frames_per_patch / plan.sampled_fps
+
     def prefix(self, plan: FramePlan) -> tuple[np.ndarray, np.ndarray]:
         """See `Encoder.prefix`."""
         grid = self._grid(plan)
         num_video = grid[0] * grid[1] * grid[2] // self._merge**2
-        ids = torch.tensor([[*self._before, *[self._video_id] * num_video, *self._end]])
+        ids = torch.tensor([[*self._before, *[self.video_id] * num_video, *self._end]])
         positions, _ = rope_index(
             self.model.model,
             ids,
-            (ids == self._video_id).long() * VIDEO,
+            (ids == self.video_id).long() * VIDEO,
             video_grid_thw=torch.tensor([grid]),
-            second_per_grid_ts=torch.tensor([self._frames_per_patch / plan.sampled_fps]),
+            second_per_grid_ts=torch.tensor([self.seconds_per_step(plan)]),
         )
         return ids[0].numpy(), positions[:, 0].numpy()
 
@@ -81,6 +85,15 @@ class QwenVideo:
         """See `Encoder.answer`."""
         return (*self._ids(text), self._tokenizer.eos_token_id)
 
+    def patches(self, frames: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the vision tower takes: (patches, values) float32, and (1, 3) patches in time, height, width.
+
+        Args:
+            frames: uint8 (T, H, W, 3) of a plan.
+        """
+        seen = self.processor.video_processor([frames], do_sample_frames=False, do_resize=False, return_tensors="pt")
+        return seen["pixel_values_videos"], seen["video_grid_thw"]
+
     @torch.no_grad()
     def features(self, frames: np.ndarray) -> torch.Tensor:
         """(V, D) of the vision tower and merger, in the model's type; the tower is frozen.
@@ -88,11 +101,8 @@ class QwenVideo:
         Args:
             frames: uint8 (T, H, W, 3) of a plan.
         """
-        seen = self.processor.video_processor([frames], do_sample_frames=False, do_resize=False, return_tensors="pt")
-        device = self.model.device
-        found = self.model.model.get_video_features(
-            seen["pixel_values_videos"].to(device), seen["video_grid_thw"].to(device)
-        )
+        pixels, grid = self.patches(frames)
+        found = self.model.model.get_video_features(pixels.to(self.model.device), grid.to(self.model.device))
         features: torch.Tensor = torch.cat(list(found.pooler_output))
         return features
 
@@ -108,7 +118,7 @@ class QwenVideo:
         """
         device = self.model.device
         ids = torch.from_numpy(flat.ids).to(device)
-        is_video = ids == self._video_id
+        is_video = ids == self.video_id
         if not 0 < int(is_video.sum()) == len(features):
             raise ValueError(f"{int(is_video.sum())} video tokens and {len(features)} features; each needs its own")
         # What predicts an answer's tokens: the query's last, and the answer's own but its last.
