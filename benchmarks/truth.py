@@ -31,7 +31,7 @@ def main() -> None:
     """Print the tables; write the JSON."""
     parser = arguments(__doc__, timed=False)
     parser.add_argument("--clips", type=int, default=200, help="unseen clips (default 200)")
-    parser.add_argument("--seed", type=int, default=6, help="which ones (default 6; 0 are the demo's)")
+    parser.add_argument("--seed", type=int, default=7, help="which ones (default 7; 0 are the demo's)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vp-") as folder:
         result, seconds = measure(options.clips, options.seed, Path(folder))

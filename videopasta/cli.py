@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -97,6 +97,31 @@ def train(
         return
     outcome = run.train(plan, pairs, out, settings)
     console.print(f"{outcome.model}: the model after step {outcome.step}, for transformers and vLLM", highlight=False)
+
+
+@app.command()
+def infer(
+    model: Annotated[str, typer.Option(help="Folder (OUT/model of a training), hub id, or tiny:NAME")],
+    video: Annotated[str, typer.Option(help="Local, s3:// or gs://")],
+    prompt: Annotated[str, typer.Option(help="The question")],
+    backend: Annotated[Literal["vllm", "transformers"], typer.Option(help="What runs the model")] = "vllm",
+    num_frames: Annotated[int, typer.Option(min=2, help="Spread evenly over the video")] = 32,
+    max_pixels: Annotated[int, typer.Option(min=28 * 28, help="Largest frame; 7056 for tiny:vl")] = 768 * 28 * 28,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest words")] = 0.0,
+    dtype: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(help="Of the weights")] = "auto",
+) -> None:
+    """Ask a model about a video; the answer is printed as it is written."""
+    from videopasta import infer as infers
+    from videopasta.config import DecodeConfig, PixelBudget, SamplingConfig, VllmModel
+
+    pixels = PixelBudget(max_pixels=max_pixels, min_pixels=min(max_pixels, 128 * 28 * 28))
+    seen = infers.look(video, num_frames + num_frames % 2, DecodeConfig(pixels=pixels))
+    named = VllmModel(model=model, dtype=dtype, enforce_eager=True, max_num_seqs=1)
+    sampling = SamplingConfig(temperature=temperature, max_tokens=max_tokens)
+    for part in infers.answer(named, seen, prompt, sampling, backend):
+        console.print(part, end="", highlight=False, markup=False)
+    console.print()
 
 
 @app.command()

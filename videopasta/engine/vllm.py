@@ -10,6 +10,7 @@ import os
 import queue
 import threading
 import uuid
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -95,18 +96,7 @@ class VllmEngine:
 
     async def generate(self, request: Request) -> Answer:
         """See `Engine.generate`."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import StructuredOutputsParams
-
-        params = SamplingParams(
-            temperature=request.sampling.temperature,
-            top_p=request.sampling.top_p,
-            max_tokens=request.sampling.max_tokens,
-            seed=request.seed,
-            logprobs=request.top_logprobs,
-            structured_outputs=StructuredOutputsParams(json=request.json_schema) if request.json_schema else None,
-        )
-        output = await self._driver.generate(self._prompt(request), params)
+        output = await self._driver.generate(self._prompt(request), _params(request))
         completion = output.outputs[0]
         tokens: tuple[Token, ...] = ()
         if request.top_logprobs is not None:
@@ -125,6 +115,28 @@ class VllmEngine:
             tokens=tokens,
             prompt_token_ids=tuple(output.prompt_token_ids),
         )
+
+    async def stream(self, request: Request) -> AsyncIterator[str]:
+        """The answer of `generate` in parts, as it is written.
+
+        Raises:
+            RequestError: the request itself is at fault.
+        """
+        loop, parts = asyncio.get_running_loop(), asyncio.Queue[str | None]()
+
+        def told(output: Any) -> None:
+            loop.call_soon_threadsafe(parts.put_nowait, output.outputs[0].text)
+
+        answer = asyncio.ensure_future(self._driver.generate(self._prompt(request), _params(request), told))
+        answer.add_done_callback(lambda _: parts.put_nowait(None))
+        said = 0
+        while (text := await parts.get()) is not None:
+            if len(text) > said:
+                yield text[said:]
+                said = len(text)
+        rest = (await answer).outputs[0].text[said:]
+        if rest:
+            yield rest
 
     def _prompt(self, request: Request) -> dict[str, Any]:
         content = request.prompt if request.video is None else f"{self._placeholder}{request.prompt}"
@@ -156,6 +168,20 @@ class VllmEngine:
         self._driver.close()
 
 
+def _params(request: Request) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return SamplingParams(
+        temperature=request.sampling.temperature,
+        top_p=request.sampling.top_p,
+        max_tokens=request.sampling.max_tokens,
+        seed=request.seed,
+        logprobs=request.top_logprobs,
+        structured_outputs=StructuredOutputsParams(json=request.json_schema) if request.json_schema else None,
+    )
+
+
 def _token(token_id: int, places: dict[int, Any]) -> Token:
     ranked = sorted(places.values(), key=lambda place: -place.logprob)
     chosen = places[token_id]
@@ -175,11 +201,15 @@ def _video_placeholder(model_config: Any) -> str:
     return placeholder
 
 
+_Told = Callable[[Any], None]
+"""Called with each output on the way to the last."""
+
+
 class _Driver(Protocol):
     vllm_config: Any
     tokenizer: Any
 
-    async def generate(self, prompt: Any, params: Any) -> Any: ...
+    async def generate(self, prompt: Any, params: Any, told: _Told | None = None) -> Any: ...
 
     def close(self) -> None: ...
 
@@ -193,17 +223,18 @@ class _InProcess:
         self._engine = LLMEngine.from_engine_args(engine_args)
         self.vllm_config = self._engine.vllm_config
         self.tokenizer = self._engine.get_tokenizer()
-        self._inbox: queue.SimpleQueue[tuple[Any, Any, Future[Any]] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Any, Any, Future[Any], _Told | None] | None] = queue.SimpleQueue()
         self._pending: dict[str, Future[Any]] = {}
+        self._told: dict[str, _Told] = {}
         self._death: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
         self._thread.start()
 
-    async def generate(self, prompt: Any, params: Any) -> Any:
+    async def generate(self, prompt: Any, params: Any, told: _Told | None = None) -> Any:
         if self._death is not None:
             raise RuntimeError("the engine died earlier; see the first error in this log") from self._death
         future: Future[Any] = Future()
-        self._inbox.put((prompt, params, future))
+        self._inbox.put((prompt, params, future, told))
         return await asyncio.wrap_future(future)
 
     def _run(self) -> None:
@@ -211,7 +242,10 @@ class _InProcess:
             while self._take():
                 for output in self._engine.step():
                     if output.finished:
+                        self._told.pop(output.request_id, None)
                         self._pending.pop(output.request_id).set_result(output)
+                    elif output.request_id in self._told:
+                        self._told[output.request_id](output)
         except BaseException as error:
             # A failed step leaves the engine in no known state: everyone who waits must hear of it.
             self._death = error
@@ -233,11 +267,13 @@ class _InProcess:
                 return True
             if item is None:
                 return False
-            prompt, params, future = item
+            prompt, params, future, told = item
             if not future.set_running_or_notify_cancel():
                 continue
             request_id = uuid.uuid4().hex
             self._pending[request_id] = future
+            if told is not None:
+                self._told[request_id] = told
             try:
                 self._engine.add_request(request_id, prompt, params)
             except (VLLMClientError, ValueError) as error:
@@ -268,13 +304,15 @@ class _OwnProcesses:
         self.vllm_config = self._engine.vllm_config
         self.tokenizer = self._engine.renderer.tokenizer
 
-    async def generate(self, prompt: Any, params: Any) -> Any:
+    async def generate(self, prompt: Any, params: Any, told: _Told | None = None) -> Any:
         from vllm.exceptions import VLLMClientError
 
         last = None
         try:
             async for output in self._engine.generate(prompt, params, request_id=uuid.uuid4().hex):
                 last = output
+                if told is not None and not output.finished:
+                    told(output)
         except (VLLMClientError, ValueError) as error:
             raise _request_error(error) from error
         return last

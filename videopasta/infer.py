@@ -1,0 +1,100 @@
+"""One question about one video, answered by a model as it is written: a look at what a training made.
+
+The video is seen as in generation and training: decoded exactly, positions as vLLM has them.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Literal
+
+from videopasta.config import DecodeConfig, SamplingConfig, UniformPlan, VllmModel
+from videopasta.engine.models import local_path
+from videopasta.engine.protocol import Request, Video
+from videopasta.errors import UserError
+from videopasta.video import ClipRequest, DecodeWorker, VideoError
+
+Backend = Literal["vllm", "transformers"]
+
+
+def look(uri: str, num_frames: int, config: DecodeConfig) -> Video:
+    """A video's frames, spread evenly.
+
+    Raises:
+        UserError: it cannot be used, and why.
+    """
+    worker = DecodeWorker(config)
+    try:
+        clip = worker.decode(ClipRequest(uri, None, None, {"seen": UniformPlan(num_frames=num_frames)}, config))
+    except VideoError as error:
+        raise UserError(f"--video {uri}: {error}") from error
+    finally:
+        worker.close()
+    plan = clip.plans["seen"]
+    return Video(clip.frames[plan.key], plan.sampled_fps, f"{clip.video_sha256}-{plan.key}")
+
+
+def answer(model: VllmModel, video: Video, prompt: str, sampling: SamplingConfig, backend: Backend) -> Iterator[str]:
+    """What `model` says, in parts.
+
+    Raises:
+        UserError: no such model.
+    """
+    return (
+        _with_vllm(model, video, prompt, sampling)
+        if backend == "vllm"
+        else _with_transformers(model, video, prompt, sampling)
+    )
+
+
+def _with_vllm(model: VllmModel, video: Video, prompt: str, sampling: SamplingConfig) -> Iterator[str]:
+    from videopasta.engine.vllm import VllmEngine
+
+    engine = VllmEngine(model, video=True)
+    loop = asyncio.new_event_loop()
+    try:
+        parts: AsyncIterator[str] = engine.stream(Request(prompt, sampling, 0, video))
+        while True:
+            try:
+                yield loop.run_until_complete(anext(parts))
+            except StopAsyncIteration:
+                return
+    finally:
+        engine.close()
+        loop.close()
+
+
+def _with_transformers(model: VllmModel, video: Video, prompt: str, sampling: SamplingConfig) -> Iterator[str]:
+    import torch
+    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, TextIteratorStreamer
+
+    from videopasta.dpo.rope import use_engine_positions
+
+    use_engine_positions()
+    path = local_path(model.model)
+    loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(path, dtype=model.dtype)
+    loaded.to("cuda" if torch.cuda.is_available() else "cpu")
+    processor: Any = AutoProcessor.from_pretrained(path)
+    text = processor.tokenizer.apply_chat_template(
+        [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    inputs = processor(
+        text=[text], videos=[video.frames], do_sample_frames=False, do_resize=False, return_tensors="pt"
+    ).to(loaded.device)
+    # The processor would guess the time between frames from a file it does not see.
+    inputs["second_per_grid_ts"] = torch.tensor([2 / video.sampled_fps])
+    streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    sampled = {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampling.temperature else {}
+    torch.manual_seed(0)
+    writing = threading.Thread(
+        target=loaded.generate,
+        kwargs={
+            **inputs, **sampled, "streamer": streamer, "max_new_tokens": sampling.max_tokens,
+            "do_sample": bool(sampled),
+        },
+    )  # fmt: skip
+    writing.start()
+    yield from streamer
+    writing.join()
