@@ -61,20 +61,20 @@ def main() -> None:
                     found.setdefault(str(pairs), {}).setdefault(side, []).append(one)
                     print(f"run {run + 1}, {pairs} pairs a clip, {side}: {one['pairs_per_s']:.3f} pairs/s", flush=True)
     medians = {
-        pairs: {
+        count: {
             side: {name: statistics.median(one[name] for one in ones) for name in ones[0]} for side, ones in s.items()
         }
-        for pairs, s in found.items()
+        for count, s in found.items()
     }
     ratios = {
-        other: {pairs: s["packed"]["pairs_per_s"] / s[other]["pairs_per_s"] for pairs, s in medians.items()}
+        other: {count: s["packed"]["pairs_per_s"] / s[other]["pairs_per_s"] for count, s in medians.items()}
         for other in ("plain", "trl")
     }
     print(f"\n{'pairs a clip':>12} {'packed':>8} {'plain':>8} {'trl':>8} pairs/s   over plain  over trl   MiB of each")
-    for pairs, s in medians.items():
+    for count, s in medians.items():
         speeds = " ".join(f"{s[side]['pairs_per_s']:8.3f}" for side in SIDES)
         memory = ", ".join(f"{s[side]['peak_mib']:.0f}" for side in SIDES)
-        print(f"{pairs:>12} {speeds}           {ratios['plain'][pairs]:10.1f}{ratios['trl'][pairs]:10.1f}   {memory}")
+        print(f"{count:>12} {speeds}           {ratios['plain'][count]:10.1f}{ratios['trl'][count]:10.1f}   {memory}")
     write_json(
         options.json,
         {
@@ -118,9 +118,9 @@ def measure_apart(side: str, folder: str, clips: int, pairs: int) -> dict[str, f
 
 def measure(side: str, folder: Path, num_clips: int, num_pairs: int) -> dict[str, float]:
     """Pairs per second over `EPOCHS` epochs, and memory in MiB."""
-    from videopasta.config import DecodeConfig, TrainConfig
+    from videopasta.config import TrainConfig, UniformPlan
     from videopasta.dpo.examples import Clip, Pair
-    from videopasta.video import ClipRequest, UniformPlan, decode_clip
+    from videopasta.video import ClipRequest, decode_clip
 
     config = TrainConfig.model_validate(
         {
@@ -144,7 +144,6 @@ def measure(side: str, folder: Path, num_clips: int, num_pairs: int) -> dict[str
             Pair(f"{number}-{n}", "spatial", *queries[n // 3], rejected=sentence()) for n in range(num_pairs)
         )  # 3 adversarial answers a query, as the paper has them
         clips.append(Clip(uri, None, None, seen.video_sha256, seen.plans["dense"], pairs))
-    assert isinstance(config.decode, DecodeConfig)
     run = {"packed": packed, "plain": plain, "trl": trl}[side]
     return run(config, clips[1:], clips[0], folder)
 
@@ -255,8 +254,10 @@ def plain(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict
                     base = logps(reference, ids, padded, seen, answers)
                 lengths = torch.tensor([end - start for start, end in answers])
                 half = len(pairs)
-                sides = [column[part] for column in (spoken, base) for part in (slice(half), slice(half, None))]
-                losses = pair_losses(PairLogps(*sides, lengths[:half], lengths[half:]), config.loss)
+                of_pairs = PairLogps(
+                    spoken[:half], spoken[half:], base[:half], base[half:], lengths[:half], lengths[half:]
+                )
+                losses = pair_losses(of_pairs, config.loss)
                 batch_loss(
                     losses, torch.ones(half), num_pairs=num_pairs, num_chosen_tokens=num_tokens, rpo_alpha=1.0
                 ).backward()
