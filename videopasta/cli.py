@@ -95,7 +95,7 @@ def train(
     if dry_run:
         console.print(dump_yaml(settings), highlight=False, markup=False)
         return
-    outcome = run.train(plan, pairs, out, settings)
+    outcome = run.train(plan, pairs, out, settings, console)
     console.print(f"{outcome.model}: the model after step {outcome.step}, for transformers and vLLM", highlight=False)
 
 

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def ray_session(*, dashboard: bool = False, num_cpus: int | None = None, log_to_driver: bool = False) -> Iterator[bool]:
+def ray_session(*, dashboard: bool = False, num_cpus: int | None = None) -> Iterator[bool]:
     """Connect to Ray, and leave it in the end.
 
     Args:
         dashboard: start one with a Ray made here.
         num_cpus: of a Ray made here; default: the machine's.
-        log_to_driver: show what the workers of a Ray made here print; a job's log always has it.
 
     Yields:
         whether it was made here. Set `RAY_ADDRESS` (submitted jobs have it) for a cluster.
@@ -29,7 +28,7 @@ def ray_session(*, dashboard: bool = False, num_cpus: int | None = None, log_to_
         ray.init(
             address="local",
             include_dashboard=dashboard,
-            log_to_driver=log_to_driver,
+            log_to_driver=False,
             logging_level=logging.WARNING,
             num_cpus=num_cpus,
         )

@@ -21,6 +21,8 @@ COLUMNS = (
     "pair_id", "video_uri", "start_s", "end_s", "video_sha256", "failure_mode", "prompt", "chosen", "rejected",
     "adversarial_query", "chosen_frame_plan",
 )  # fmt: skip
+REFERENCES = "reference"
+"""The folder beside the pairs that holds log-probs of theirs."""
 _TEXTS = ("pair_id", "video_uri", "video_sha256", "prompt", "chosen", "rejected")
 
 
@@ -60,7 +62,9 @@ def pair_files(uri: str) -> list[str]:
     else:
         ours = storage.join(uri, "pairs")
         folder = ours if storage.kind(ours) == "folder" else uri
+        references = storage.join(folder, REFERENCES)
         files = [file.uri for file in storage.list_files(folder) if file.uri.endswith(".parquet")]
+        files = [file for file in files if not file.startswith(f"{references}/")]
     if not files:
         raise UserError(f"--pairs {uri}: no Parquet files; give the --out of `videopasta generate`, or a Parquet file")
     for file in files:

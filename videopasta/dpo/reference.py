@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from videopasta import storage
+from videopasta.dpo.data import REFERENCES
 
 _SCHEMA = pa.schema(
     [pa.field("pair_id", pa.string()), pa.field("chosen", pa.float32()), pa.field("rejected", pa.float32())]
@@ -44,7 +45,7 @@ class ReferenceStore:
             dtype: of the computation.
         """
         key = hashlib.sha256(f"{_VERSION} {model} {dtype}".encode()).hexdigest()[:16]
-        self._fs, self._folder = storage.resolve(storage.join(pairs_uri, "reference", key))
+        self._fs, self._folder = storage.resolve(storage.join(pairs_uri, REFERENCES, key))
 
     def read(self) -> dict[str, Logps]:
         """All of them, by pair_id."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+from rich.console import Console
 
 from videopasta import storage
 from videopasta.config import TrainConfig, fingerprint
@@ -88,8 +89,10 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def train(plan: Plan, pairs: str, out: str, config: TrainConfig) -> Outcome:
+def train(plan: Plan, pairs: str, out: str, config: TrainConfig, console: Console) -> Outcome:
     """Train on Ray, and export the checkpoint with the best reward accuracy on validation (or the last).
+
+    Progress is shown on `console`.
 
     Raises:
         UserError: a mistake that shows only in the workers.
@@ -102,10 +105,13 @@ def train(plan: Plan, pairs: str, out: str, config: TrainConfig) -> Outcome:
     versions = {d.name: d.version for d in importlib.metadata.distributions() if d.name in _RECORDED_PACKAGES}
     summary = {"run_id": run, "started_at": now.isoformat(timespec="seconds"), "versions": versions, "finished": False}
     run_file.record(summary)
-    # A spare CPU reads the pairs: with all of them taken by workers Ray Data would wait for ever.
-    num_cpus = math.ceil(config.workers.max_num * config.workers.num_cpus) + 1
-    with ray_session(num_cpus=num_cpus, log_to_driver=True):
-        result = _fit(plan, pairs, out, config, run)
+    # Spare ones read the pairs: with all CPUs taken by workers Ray Data would wait for ever.
+    num_cpus = math.ceil(config.workers.max_num * config.workers.num_cpus) + 3
+    with ray_session(num_cpus=num_cpus):
+        from videopasta.dpo.progress import Progress
+
+        with Progress(console, run):
+            result = _fit(plan, pairs, out, config, run)
         best, metrics = _best(result)
         outcome = Outcome(storage.join(out, "model"), int(metrics["step"]), metrics)
         _export(best, out, config, plan, metrics)
@@ -123,6 +129,8 @@ def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any
     from videopasta.dpo.fit import BEST
     from videopasta.dpo.worker import train_worker
 
+    # Of reading some text; in a log they would be most of it.
+    ray.data.DataContext.get_current().enable_progress_bars = False
     workers = config.workers
     by_score = bool(plan.selection.validation)
     filesystem, _ = storage.resolve(plan.files[0])

@@ -29,6 +29,10 @@ class Tracker(Protocol):
         """Of one step; `step` is among them."""
         ...
 
+    def flush(self) -> None:
+        """A checkpoint follows: what came before it must not be lost."""
+        ...
+
     def close(self) -> None:
         """Nothing more comes."""
         ...
@@ -55,12 +59,12 @@ class MetricsFile:
     def log(self, metrics: Mapping[str, float]) -> None:
         self._rows.append(dict(metrics))
         if time.monotonic() - self._written > _FLUSH_S:
-            self._write()
+            self.flush()
 
     def close(self) -> None:
-        self._write()
+        self.flush()
 
-    def _write(self) -> None:
+    def flush(self) -> None:
         text = io.StringIO()
         columns = dict.fromkeys(name for row in self._rows for name in row)
         writer = csv.DictWriter(text, ["step", *(name for name in columns if name != "step")])
@@ -122,6 +126,9 @@ class RayMetrics:
             self._counters["tokens"].inc(metrics["tokens"])
             self._counters["seconds"].inc(metrics["step_s"])
 
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
     def close(self) -> None:
         """Ray exports the last values as long as this worker lives."""
 
@@ -141,6 +148,9 @@ class TensorBoard:
             if name != "step":
                 self._writer.add_scalar(name, value, int(metrics["step"]))
 
+    def flush(self) -> None:
+        self._writer.flush()
+
     def close(self) -> None:
         self._writer.close()
 
@@ -157,6 +167,9 @@ class WeightsAndBiases:
 
     def log(self, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=int(metrics["step"]))
+
+    def flush(self) -> None:
+        """It sends by itself."""
 
     def close(self) -> None:
         self._run.finish()

@@ -11,7 +11,8 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from videopasta.config import TrainConfig
-from videopasta.dpo.fit import BEST, Plan, Save, fit
+from videopasta.dpo.fit import Plan, Save, fit
+from videopasta.dpo.progress import board_of
 from videopasta.dpo.trackers import Tracker, open_trackers
 
 
@@ -38,6 +39,7 @@ class RayReports:
         self._rank = ray.train.get_context().get_world_rank()
         self._stack = ExitStack()
         self._trackers: list[Tracker] = []
+        self._board: Any = None
         self._num_steps = 0
 
     def __enter__(self) -> "RayReports":
@@ -61,21 +63,19 @@ class RayReports:
         )
         for tracker in self._trackers:
             self._stack.callback(tracker.close)
-        print(
-            f"{plan.num_steps} steps, from {plan.first_step}; pairs {plan.pairs}, "
-            f"{plan.validation_pairs} for validation; left out {plan.skipped or 'none'}",
-            flush=True,
-        )
+        self._board = board_of(self._run)
+        self._board.begin.remote(plan)
 
     def step(self, metrics: Mapping[str, float], save: Save | None) -> None:
-        """See `Reports.step`."""
+        """See `Reports.step`. Ray Train hears of steps with a checkpoint only: a report takes it up to 2 s."""
         for tracker in self._trackers:
             tracker.log(metrics)
-        if not self._rank:
-            print(_line(metrics, self._num_steps), flush=True)
+        if self._board is not None:
+            self._board.step.remote(dict(metrics))
         if save is None:
-            ray.train.report(dict(metrics))
             return
+        for tracker in self._trackers:
+            tracker.flush()
         folder = Path(tempfile.mkdtemp(prefix="videopasta-checkpoint-"))
         writing = save(folder)
         is_last = metrics["step"] == self._num_steps
@@ -93,13 +93,3 @@ class RayReports:
             checkpoint_upload_fn=upload,
             delete_local_checkpoint_after_upload=True,
         )
-
-
-def _line(metrics: Mapping[str, float], num_steps: int) -> str:
-    """A step for people."""
-    shown = {
-        "loss": "loss", "accuracy": "reward_accuracy", "margin": "reward_margin", "pairs/s": "pairs_per_s",
-        "unseen accuracy": BEST,
-    }  # fmt: skip
-    parts = [f"{text} {metrics[name]:.3f}" for text, name in shown.items() if name in metrics]
-    return f"step {int(metrics['step'])}/{num_steps}  {'  '.join(parts)}"

@@ -1,0 +1,158 @@
+"""The command itself, as a user runs it: real Ray Train, real checkpoints, killed and started again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.dpo.trainings import DECODE, make_config, make_rows, write_rows
+from videopasta.config import dump_yaml
+from videopasta.config.train import WorkersConfig
+from videopasta.dpo.trackers import read_metrics
+
+WATCHED = ("loss", "nll", "reward_chosen", "reward_rejected", "grad_norm", "validation/reward_accuracy")
+NUM_STEPS = 80
+
+
+@pytest.fixture(scope="module")
+def ray_folder():
+    """A short path: Ray's sockets must fit in 107 characters."""
+    folder = Path("/tmp") / f"vt-{os.getpid()}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Pairs, and a configuration for two workers."""
+    folder = tmp_path_factory.mktemp("run")
+    rows = make_rows(folder / "videos", num_clips=10)
+    write_rows(rows, folder / "pairs/part-0.parquet")
+    workers = WorkersConfig(min_num=2, max_num=2, num_cpus=0.5)
+    config = make_config(folder, lora=True, epochs=20, every_steps=10, workers=workers)
+    (folder / "train.yaml").write_text(dump_yaml(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def train(ray_folder, folder):
+    """Starts `videopasta train ...` with a Ray of its own."""
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(ray_folder)}
+
+    def start(out: Path, *overrides: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "videopasta.cli", "train", "--pairs", folder / "pairs", "--out", out]
+        command += ["--config", folder / "train.yaml", *(x for one in overrides for x in ("--set", one))]
+        return subprocess.Popen(
+            [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def unbroken(train, folder):
+    """A run to its end."""
+    out = folder / "unbroken"
+    process = train(out)
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output
+    return out
+
+
+def wait_for_checkpoint(out: Path, name: str, process: subprocess.Popen) -> None:
+    """Until Ray Train has recorded it; the process must not end before."""
+    deadline, record = time.monotonic() + 300, out / "checkpoints/checkpoint_manager_snapshot.json"
+    while not (record.exists() and name in record.read_text()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
+    """The training workers of its Ray."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in below if "RayTrainWorker" in " ".join(child.cmdline())]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Every step once, with the same numbers."""
+    rows, others = read_metrics(str(one)), read_metrics(str(other))
+    assert [row["step"] for row in rows] == [row["step"] for row in others] == [float(n) for n in range(NUM_STEPS + 1)]
+    for a, b in zip(rows, others, strict=True):
+        assert a.keys() == b.keys()
+        for name in set(WATCHED) & a.keys():
+            assert a[name] == pytest.approx(b[name], rel=1e-6), (a["step"], name)
+
+
+def test_a_run_leaves_a_model_its_curves_and_its_numbers(unbroken):
+    """The best checkpoint as a model with card and processor, a row a step, a picture."""
+    assert len(read_metrics(str(unbroken))) == NUM_STEPS + 1
+    assert {"config.json", "model.safetensors", "README.md", "chat_template.jinja"} <= {
+        path.name for path in (unbroken / "model").iterdir()
+    }
+    card = (unbroken / "model/README.md").read_text()
+    assert "| reward_accuracy |" in card
+    assert (unbroken / "curves.png").stat().st_size > 10_000
+    assert read_metrics(str(unbroken))[-1]["validation/reward_accuracy"] >= 0.8
+
+
+def test_the_exported_model_says_the_same_everywhere(unbroken, folder):
+    """VLLM and transformers load it, and answer alike; the answer is streamed in parts that make the whole."""
+    from videopasta.config import SamplingConfig, VllmModel
+    from videopasta.infer import answer, look
+
+    seen = look(str(folder / "videos/000.mp4"), 8, DECODE)
+    model = VllmModel(model=str(unbroken / "model"), dtype="float32", max_model_len=1024, enforce_eager=True)
+    sampling = SamplingConfig(temperature=0.0, max_tokens=30)
+    prompt = "Watch the video.\nWhat is the first thing that happens?"
+    said = {name: list(answer(model, seen, prompt, sampling, name)) for name in ("vllm", "transformers")}
+    assert len(said["vllm"]) > 3
+    assert "".join(said["vllm"]).strip() == "".join(said["transformers"]).strip() != ""
+
+
+@pytest.mark.parametrize("victim", ["worker", "driver"])
+def test_a_killed_run_goes_on_to_the_same_numbers(train, folder, unbroken, victim):
+    """SIGKILL of a worker in mid-run, or of the driver and the same command again: the unbroken run's steps."""
+    out = folder / f"killed-{victim}"
+    process = train(out)
+    wait_for_checkpoint(out, "step-000020", process)
+    if victim == "worker":
+        os.kill(workers_of(process)[0].pid, signal.SIGKILL)
+    else:
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        for child in below:
+            child.kill()
+        assert not (out / "model").exists()
+        process = train(out)
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output
+    assert "from step" in output
+    assert_same_run(out, unbroken)
+    weights = [(run / "model/model.safetensors").read_bytes() for run in (out, unbroken)]
+    assert weights[0] == weights[1]
+
+
+def test_another_configuration_is_refused(train, unbroken):
+    """With the difference, before anything starts."""
+    process = train(unbroken, "loss.beta=0.2")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 2
+    assert "config.loss.beta: 0.1 -> 0.2" in output
+
+
+def test_an_error_in_a_worker_is_told_to_the_user(train, folder):
+    """Without a traceback: what, and what to do."""
+    process = train(folder / "nan", "optimizer.lr=1e30", "workers.max_failures=0")
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 2, output
+    assert "the loss is" in output
+    assert "lower optimizer.lr" in output
