@@ -214,7 +214,8 @@ def plain(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict
     from videopasta.dpo.loss import PairLogps, batch_loss, pair_losses
     from videopasta.dpo.trainer import make_optimizer
 
-    video = policy.load_policy(config).video
+    # The causal kernel without a mask: right-padded sequences need none.
+    video = policy.load_policy(config.model_copy(update={"attention": "dense"})).video
     reference = copy.deepcopy(video.model).requires_grad_(False)
     optimizer = make_optimizer(video, config)
 

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from videopasta.config.train import LossConfig
+from videopasta.dpo.attention import IMPLEMENTATIONS, register
 from videopasta.dpo.examples import Clip, Pair, pack, trees
 from videopasta.dpo.loss import PairLogps, batch_loss, pair_losses
 from videopasta.dpo.qwen import QwenVideo
@@ -19,11 +20,19 @@ from videopasta.video.plan import FramePlan
 WORDS = ("the ball rolls", "and then", "red", "a door", "opens", "behind", "a small table", "nobody looks", "left")
 
 
+def load(attention: str) -> QwenVideo:
+    register()
+    folder = local_path("tiny:random-vl")
+    loaded = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation={"text_config": attention, "vision_config": "sdpa"}
+    )
+    return QwenVideo(loaded.eval(), AutoProcessor.from_pretrained(folder))
+
+
 @pytest.fixture
 def model() -> QwenVideo:
-    folder = local_path("tiny:random-vl")
-    loaded = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-    return QwenVideo(loaded, AutoProcessor.from_pretrained(folder))
+    """As transformers has it."""
+    return load("sdpa")
 
 
 def sentence(rng: random.Random) -> str:
@@ -77,18 +86,20 @@ def loss_and_gradient(model: QwenVideo, chosen, rejected, lengths) -> tuple[floa
     return total.item(), torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
 
 
+@pytest.mark.parametrize("attention", ["tree", "dense"])
 @pytest.mark.parametrize(("pairs_per_clip", "num_clips"), [(1, 1), (3, 2), (10, 3)])
-def test_packed_equals_plain(model, pairs_per_clip, num_clips):
+def test_packed_equals_plain(model, attention, pairs_per_clip, num_clips):
     """Loss within 1e-5 and gradients within 1e-4 of a conversation per answer, several clips to a pack."""
     use_engine_positions()
+    packed = load(IMPLEMENTATIONS[attention])
     rng = random.Random(pairs_per_clip)
     clips = [make_clip(rng, n, pairs_per_clip) for n in range(num_clips)]
-    features = {clip.key: model.features(frames) for clip, frames in clips}
-    made = [tree for clip, _ in clips for tree in trees(clip, model, 10_000)]
+    features = {clip.key: packed.features(frames) for clip, frames in clips}
+    made = [tree for clip, _ in clips for tree in trees(clip, packed, 10_000)]
     (together,) = pack(made, 10_000)
-    spoken = speak(model, together, features)
+    spoken = speak(packed, together, features)
     lengths = spoken.chosen_tokens, spoken.rejected_tokens
-    packed_loss, packed_gradient = loss_and_gradient(model, spoken.chosen, spoken.rejected, lengths)
+    packed_loss, packed_gradient = loss_and_gradient(packed, spoken.chosen, spoken.rejected, lengths)
 
     of_clip = {clip.key: (clip, frames) for clip, frames in clips}
     plain = [
@@ -102,3 +113,16 @@ def test_packed_equals_plain(model, pairs_per_clip, num_clips):
     loss, gradient = loss_and_gradient(model, chosen, rejected, lengths)
     assert packed_loss == pytest.approx(loss, abs=1e-5)
     assert (packed_gradient - gradient).norm() / gradient.norm() < 1e-4
+
+
+def test_flex_attention_sees_what_the_others_see(model):
+    """FlexAttention's block mask, forwards on this processor (it has no way back there): equal log-probs."""
+    use_engine_positions()
+    rng = random.Random(5)
+    clips = [make_clip(rng, n, 4) for n in range(2)]
+    features = {clip.key: model.features(frames) for clip, frames in clips}
+    made = [tree for clip, _ in clips for tree in trees(clip, model, 10_000)]
+    with torch.no_grad():
+        dense, flex = (speak(load(IMPLEMENTATIONS[name]), made, features) for name in ("dense", "flex"))
+    torch.testing.assert_close(flex.chosen, dense.chosen, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(flex.rejected, dense.rejected, atol=1e-4, rtol=1e-5)

@@ -167,6 +167,8 @@ class TrainConfig(Frozen):
     tokens_per_pack: int = Field(default=16384, ge=128)
     """Tokens in one pass of one worker: what fits its memory. A clip with more is split by queries, each part with its
     whole video; a pair that does not fit alone is left out and counted."""
+    attention: Literal["tree", "dense", "flex"] = Field(default="tree", json_schema_extra=OPERATIONAL)
+    """How the packed pass computes attention (videopasta/dpo/attention.py): flex is FlexAttention, for GPUs."""
     trl_pairs_per_pass: int = Field(default=1, ge=1, json_schema_extra=OPERATIONAL)
     """Pairs in one pass of `trainer: trl`, two sequences each; gradients are accumulated to `pairs_per_step`."""
     activation_checkpointing: bool = Field(default=True, json_schema_extra=OPERATIONAL)

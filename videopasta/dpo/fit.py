@@ -77,7 +77,7 @@ def fit(rows: Iterable[Mapping[str, Any]], config: TrainConfig, pairs_uri: str, 
         UserError: nothing to train on, or a loss that is not a number.
     """
     team = Team.current()
-    loaded = policy.load_policy(config, attention=policy.attention_for(team.device))
+    loaded = policy.load_policy(config)
     video = loaded.video
     tower = tower_hash(video.model.model.visual)
     policy.shard(video, team, getattr(torch, config.dtype))

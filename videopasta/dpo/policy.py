@@ -12,6 +12,7 @@ import torch
 
 from videopasta.config import TrainConfig
 from videopasta.config.train import LoraConfig
+from videopasta.dpo.attention import IMPLEMENTATIONS, register
 from videopasta.dpo.qwen import QwenVideo
 from videopasta.dpo.rope import use_engine_positions
 from videopasta.dpo.team import Team
@@ -30,22 +31,28 @@ class Policy:
     """peft's wrapper, which can merge or save them; None in full fine-tuning."""
 
 
-def load_policy(config: TrainConfig, *, attention: str = "sdpa") -> Policy:
+def load_policy(config: TrainConfig) -> Policy:
     """The model to align as it is before training, with fresh adapters where there are to be some.
 
     Args:
         config: names it.
-        attention: of the language model: sdpa, or flex_attention.
 
     Raises:
-        UserError: it is no Qwen2.5-VL, or its processor is another model's.
+        UserError: it is no Qwen2.5-VL, its processor is another model's, or this machine lacks the attention.
     """
-    video, revision = load_base(config, attention=attention)
+    if config.attention == "flex" and not torch.cuda.is_available():
+        raise UserError("attention = flex: FlexAttention has no backward pass on a CPU; use tree")
+    register()
+    video, revision = load_base(config, attention=IMPLEMENTATIONS[config.attention])
     return Policy(video, revision, _choose_trained(video, config.lora, config.seed))
 
 
 def load_base(config: TrainConfig, *, attention: str = "sdpa") -> tuple[QwenVideo, str]:
     """The model as it is, and what identifies its weights.
+
+    Args:
+        config: names it.
+        attention: of the language model, as transformers names it.
 
     Raises:
         UserError: as `load_policy`.
@@ -129,11 +136,6 @@ def shard(video: QwenVideo, team: Team, dtype: torch.dtype) -> None:
 def trained(video: QwenVideo) -> dict[str, torch.nn.Parameter]:
     """The parameters that learn, by their names in `video.language`."""
     return {name: p for name, p in video.language.named_parameters() if p.requires_grad}
-
-
-def attention_for(device: torch.device) -> str:
-    """FlexAttention's block masks on a GPU, a dense mask on CPU, where FlexAttention has no backward pass."""
-    return "flex_attention" if device.type == "cuda" else "sdpa"
 
 
 def folder_of(config: TrainConfig) -> Path:

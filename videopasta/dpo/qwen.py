@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from videopasta.dpo.attention import mask_of
 from videopasta.dpo.rope import VIDEO, rope_index
-from videopasta.dpo.tree import Flat, dense_mask
+from videopasta.dpo.tree import Flat
 from videopasta.errors import UserError
 from videopasta.video.plan import FramePlan
 
@@ -130,24 +131,11 @@ class QwenVideo:
             features.to(device),
             is_video,
             torch.from_numpy(flat.positions).to(device),
-            self._mask(flat),
+            mask_of(flat, self.model.config.text_config._attn_implementation, device),
             torch.from_numpy(rows).to(device),
             torch.from_numpy(flat.ids[targets]).to(device),
         )
         return logps.new_zeros(len(flat.spans)).index_add(0, torch.from_numpy(owners).to(device), logps)
-
-    def _mask(self, flat: Flat) -> Any:
-        """Which token sees which, as the model's attention takes it."""
-        if self.model.config.text_config._attn_implementation != "flex_attention":
-            return torch.from_numpy(dense_mask(flat)).to(self.model.device)[None, None]
-        from torch.nn.attention.flex_attention import create_block_mask
-
-        end = torch.from_numpy(flat.subtree_end).to(self.model.device)
-
-        def sees(b: Any, h: Any, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-            return (k <= q) & (q < end[k])
-
-        return create_block_mask(sees, None, None, len(flat), len(flat), device=str(self.model.device))
 
 
 class Language(torch.nn.Module):
@@ -178,7 +166,7 @@ class Language(torch.nn.Module):
             features: (V, D) of the video tokens, in order.
             is_video: (L,) bool, V of them.
             positions: (3, L) int64.
-            mask: (1, 1, L, L) bool, or a BlockMask.
+            mask: of `attention.mask_of`.
             rows: (R,) int64.
             targets: (R,) int64.
         """
