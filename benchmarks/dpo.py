@@ -182,7 +182,7 @@ def packed(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dic
     from videopasta.dpo.trainer import Trainer
     from videopasta.dpo.vision_cache import VisionCache, tower_hash
 
-    team, loaded = Team.current(), policy.load_policy(config)
+    team, loaded = Team.current(use_gpu=False), policy.load_policy(config)
     video = loaded.video
     cache = VisionCache(policy.folder_of(config), tower_hash(video.model.model.visual), 10**10)
     store = ReferenceStore(config.vision_cache.folder, loaded.revision, config.dtype)
@@ -195,8 +195,8 @@ def packed(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dic
             weights = Weights({"spatial": 1.0})
             return Trainer(video, team, config, features=features, references=references, weights=weights, num_steps=9)
 
-        trainer([warm_up], prepared([warm_up])).step(0, [warm_up])
         before = held_kib()
+        trainer([warm_up], prepared([warm_up])).step(0, [warm_up])
         started = time.perf_counter()
         references = prepared(clips)
         preparation_s = time.perf_counter() - started
@@ -267,8 +267,8 @@ def plain(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict
         optimizer.zero_grad(set_to_none=True)
 
     with FrameReader(config.decode) as reader:
-        epoch([warm_up], reader)
         before = held_kib()
+        epoch([warm_up], reader)
         seconds = timed(lambda: epoch(clips, reader))
     return speed(clips, EPOCHS * seconds, before)
 
@@ -289,7 +289,9 @@ def trl(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict[s
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             self.ends.append(time.perf_counter())
-            self.before = self.before or held_kib()
+
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            self.before = held_kib()
 
     video, _ = policy.load_base(config)
     step = config.pairs_per_step
@@ -300,7 +302,8 @@ def trl(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict[s
     config = config.model_copy(update={"trl_pairs_per_pass": micro if step % micro == 0 else 1})
     clock = Clock()
     with FrameReader(config.decode) as reader:
-        trainer = make_trainer(video, config, reader, [*warm, *examples], [], Team.current(), folder / "trl")
+        alone = Team.current(use_gpu=False)
+        trainer = make_trainer(video, config, reader, [*warm, *examples], [], alone, folder / "trl")
         trainer.add_callback(clock)
         trainer.train()
     return speed(clips, EPOCHS * (clock.ends[1] - clock.ends[0]), clock.before)

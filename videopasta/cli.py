@@ -86,10 +86,12 @@ def train(
     dry_run: Annotated[bool, typer.Option(help="Show the configuration and what would be done, and stop")] = False,
 ) -> None:
     """Align a model with the pairs by DPO. Run it again to continue where it was stopped."""
+    from videopasta import storage
     from videopasta.config import TrainConfig, dump_yaml, load_config
     from videopasta.dpo import run
 
-    settings = load_config(TrainConfig, config, set_ or [])
+    settings = run.anchored(load_config(TrainConfig, config, set_ or []))
+    pairs, out = storage.absolute(pairs), storage.absolute(out)
     plan = run.plan_training(pairs, out, settings)
     console.print(run.describe(plan), highlight=False, markup=False)
     if dry_run:
@@ -116,8 +118,8 @@ def infer(
     from videopasta.config import DecodeConfig, PixelBudget, SamplingConfig, VllmModel
 
     pixels = PixelBudget(max_pixels=max_pixels, min_pixels=min(max_pixels, 128 * 28 * 28))
+    named = infers.check(VllmModel(model=model, dtype=dtype, enforce_eager=True, max_num_seqs=1))
     seen = infers.look(video, num_frames + num_frames % 2, DecodeConfig(pixels=pixels))
-    named = VllmModel(model=model, dtype=dtype, enforce_eager=True, max_num_seqs=1)
     sampling = SamplingConfig(temperature=temperature, max_tokens=max_tokens)
     for part in infers.answer(named, seen, prompt, sampling, backend):
         console.print(part, end="", highlight=False, markup=False)

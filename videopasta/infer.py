@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
 from videopasta.config import DecodeConfig, SamplingConfig, UniformPlan, VllmModel
-from videopasta.engine.models import local_path
+from videopasta.engine.models import check_model, local_path
 from videopasta.engine.protocol import Request, Video
 from videopasta.errors import UserError
 from videopasta.video import ClipRequest, DecodeWorker, VideoError
@@ -32,6 +32,22 @@ def look(uri: str, num_frames: int, config: DecodeConfig) -> Video:
         worker.close()
     plan = clip.plans["seen"]
     return Video(clip.frames[plan.key], plan.sampled_fps, f"{clip.video_sha256}-{plan.key}")
+
+
+def check(model: VllmModel) -> VllmModel:
+    """`model` with its longest prompt cut to what it can take.
+
+    Raises:
+        UserError: it is no model that sees videos, or is not to be had.
+    """
+    from transformers import AutoConfig
+
+    check_model(model.model, model.revision)
+    config = AutoConfig.from_pretrained(local_path(model.model), revision=model.revision)
+    if config.model_type != "qwen2_5_vl":
+        raise UserError(f"--model {model.model}: a {config.model_type}; give a Qwen2.5-VL")
+    longest = min(model.max_model_len, config.text_config.max_position_embeddings)
+    return model.model_copy(update={"max_model_len": longest})
 
 
 def answer(model: VllmModel, video: Video, prompt: str, sampling: SamplingConfig, backend: Backend) -> Iterator[str]:
@@ -72,9 +88,11 @@ def _with_transformers(model: VllmModel, video: Video, prompt: str, sampling: Sa
 
     use_engine_positions()
     path = local_path(model.model)
-    loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(path, dtype=model.dtype)
+    loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        path, revision=model.revision or "main", dtype=model.dtype
+    )
     loaded.to("cuda" if torch.cuda.is_available() else "cpu")
-    processor: Any = AutoProcessor.from_pretrained(path)
+    processor: Any = AutoProcessor.from_pretrained(path, revision=model.revision)
     text = processor.tokenizer.apply_chat_template(
         [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}],
         tokenize=False,
@@ -88,13 +106,21 @@ def _with_transformers(model: VllmModel, video: Video, prompt: str, sampling: Sa
     streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     sampled = {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampling.temperature else {}
     torch.manual_seed(0)
-    writing = threading.Thread(
-        target=loaded.generate,
-        kwargs={
-            **inputs, **sampled, "streamer": streamer, "max_new_tokens": sampling.max_tokens,
-            "do_sample": bool(sampled),
-        },
-    )  # fmt: skip
+    arguments = {
+        **inputs, **sampled, "streamer": streamer, "max_new_tokens": sampling.max_tokens, "do_sample": bool(sampled),
+    }  # fmt: skip
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            loaded.generate(**arguments)
+        except BaseException as error:
+            failed.append(error)
+            streamer.end()  # or who reads would wait for ever
+
+    writing = threading.Thread(target=write)
     writing.start()
     yield from streamer
     writing.join()
+    if failed:
+        raise failed[0]

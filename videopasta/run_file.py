@@ -3,10 +3,14 @@
 A folder holds the output of one configuration: a second one is refused, with the difference.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from videopasta import storage
 from videopasta.config import differences
@@ -65,6 +69,26 @@ class RunFile:
                 "looks alike and is not:\n  " + "\n  ".join(changed) + "\nGive a new folder, or the old configuration."
             )
         return True
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Refuse a second driver on the same local folder. The lock dies with the process, however it dies.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        if not storage.is_local(self._uri):
+            yield
+            return
+        Path(self._root).mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(Path(self._root) / ".lock", timeout=0)
+        try:
+            with lock:
+                yield
+        except filelock.Timeout:
+            raise UserError(
+                f"--out {self._uri}: another run is writing there; wait for it, or give another folder"
+            ) from None
 
     def create(self, fingerprint: dict[str, Any]) -> None:
         """Write the first one."""

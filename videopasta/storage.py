@@ -61,6 +61,11 @@ def local_uri(path: str) -> str:
     return path
 
 
+def absolute(uri: str) -> str:
+    """`uri`, the same from every working directory."""
+    return local_uri(local_path(uri)) if is_local(uri) else uri
+
+
 def resolve(uri: str) -> "tuple[pafs.FileSystem, str]":
     """Pyarrow's file system for `uri` and the path inside it.
 

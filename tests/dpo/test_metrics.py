@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from videopasta.config import LossConfig
+from videopasta.config.train import TrackingConfig
 from videopasta.dpo import metrics
 from videopasta.dpo.examples import Pair
 from videopasta.dpo.loss import PairLogps, pair_losses
-from videopasta.dpo.trackers import MetricsFile, TensorBoard, read_metrics
+from videopasta.dpo.trackers import MetricsFile, TensorBoard, check_tracking, read_metrics
 from videopasta.errors import UserError
 
 PAIRS = [
@@ -75,10 +76,10 @@ def test_a_resumed_run_has_each_step_once(tmp_path: Path):
 
 
 def test_tensorboard_gets_event_files(tmp_path: Path):
-    """On a local folder; on an object store it is refused, with another way."""
+    """In a local folder; an object store is refused, with another way, before anything starts."""
     board = TensorBoard(str(tmp_path))
     board.log({"step": 1, "loss": 0.5})
     board.close()
     assert any((tmp_path / "tensorboard").iterdir())
     with pytest.raises(UserError, match="wandb_project"):
-        TensorBoard("s3://bucket/out")
+        check_tracking("s3://bucket/out", TrackingConfig(tensorboard=True))

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.dpo.trainings import Remembered, make_config, make_rows
+from tests.dpo.trainings import Remembered, Stopped, make_config, make_rows
+from videopasta.config import TrainConfig
 from videopasta.config.train import LossConfig, ModeWeights
 from videopasta.dpo.fit import fit
 from videopasta.dpo.trl_trainer import fit_with_trl
-from videopasta.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,23 @@ def test_the_video_is_seen(folder, rows, tmp_path):
         (LossConfig(type="hinge", length_normalised=True), "length_normalised"),
     ],
 )
-def test_what_trl_lacks_is_refused(folder, rows, tmp_path, loss, named):
-    """With the setting's name, before anything is loaded."""
-    with pytest.raises(UserError, match=rf"trainer: trl with loss\.{named}"):
-        fit_with_trl(rows, make_config(folder, loss=loss), Remembered(tmp_path))
+def test_what_trl_lacks_is_refused(loss, named):
+    """By the configuration, with the setting's name."""
+    with pytest.raises(ValueError, match=rf"trainer=trl .*loss\.{named}"):
+        TrainConfig(trainer="trl", loss=loss)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_stopped_training_goes_on(folder, rows, tmp_path, lora):
+    """From TRL's own checkpoint: the steps of an unbroken run, none twice, and no second look before the first."""
+    config = make_config(folder, lora=lora, trainer="trl", pairs_per_step=6, trl_pairs_per_pass=6, every_steps=2)
+    whole, stopped = Remembered(tmp_path / "whole"), Remembered(tmp_path / "stopped", stop_after=2)
+    fit_with_trl(rows, config, whole)
+    with pytest.raises(Stopped):
+        fit_with_trl(rows, config, stopped)
+    rest = Remembered(tmp_path / "rest", restored=tmp_path / "stopped/step-2")
+    fit_with_trl(rows, config, rest)
+    assert rest.plan.first_step == 2
+    assert [step["step"] for step in rest.steps] == [3, 4, 5]
+    for one, other in zip(whole.steps[3:], rest.steps, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)

@@ -98,8 +98,8 @@ class Remembered:
         self.plan: Plan | None = None
         self.steps: list[dict[str, float]] = []
 
-    def restore(self) -> Path | None:
-        return self._restored
+    def restored(self) -> contextlib.AbstractContextManager[Path | None]:
+        return contextlib.nullcontext(self._restored)
 
     def begin(self, plan: Plan) -> None:
         self.plan = plan

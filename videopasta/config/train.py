@@ -130,7 +130,7 @@ class TrackingConfig(Frozen):
     """Where metrics go beside metrics.csv, Ray Train and Ray's Prometheus endpoint."""
 
     tensorboard: bool = False
-    """Event files in OUT/tensorboard; needs the package tensorboard."""
+    """Event files in OUT/tensorboard, which must be local."""
     wandb_project: str | None = None
     """A Weights & Biases project; needs the package wandb and its key in WANDB_API_KEY."""
 
@@ -157,7 +157,7 @@ class TrainConfig(Frozen):
     optimizer: OptimizerConfig = OptimizerConfig()
     """The optimizer."""
     epochs: float = Field(default=3.0, gt=0)
-    """Passes over the pairs. 7,020 pairs, 3 epochs of 32 are the 657 steps of the paper's Fig. 4. [I]"""
+    """Passes over the pairs. 7,020 make 658 steps, less what is held out; the paper's Fig. 4 shows 655 to 659. [I]"""
     pairs_per_step: int = Field(default=32, ge=1)
     """Pairs in a batch, over all workers. [I]"""
     seed: int = 0
@@ -169,8 +169,11 @@ class TrainConfig(Frozen):
     whole video; a pair that does not fit alone is left out and counted."""
     attention: Literal["tree", "dense", "flex"] = Field(default="tree", json_schema_extra=OPERATIONAL)
     """How the packed pass computes attention (videopasta/dpo/attention.py): flex is FlexAttention, for GPUs."""
-    trl_pairs_per_pass: int = Field(default=1, ge=1, json_schema_extra=OPERATIONAL)
-    """Pairs in one pass of `trainer: trl`, two sequences each; gradients are accumulated to `pairs_per_step`."""
+    trl_pairs_per_pass: int = Field(default=1, ge=1)
+    """Pairs in one pass of `trainer: trl`, two sequences each; gradients are accumulated to `pairs_per_step`. TRL takes
+    the supervised term's mean over a pass, the packed trainer over the step: equal where a step is one pass."""
+    export: Literal["merged", "adapter"] = Field(default="merged", json_schema_extra=OPERATIONAL)
+    """What OUT/model holds: whole weights, or of a LoRA training the adapter alone, for peft and vLLM's LoRA."""
     activation_checkpointing: bool = Field(default=True, json_schema_extra=OPERATIONAL)
     """Compute each layer again on the way back, instead of keeping what it computed."""
     validation: ValidationConfig = ValidationConfig()
@@ -185,3 +188,24 @@ class TrainConfig(Frozen):
     """The cache of features."""
     tracking: TrackingConfig = Field(default=TrackingConfig(), json_schema_extra=OPERATIONAL)
     """Where metrics go."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TrainConfig":
+        if self.attention == "flex" and not self.workers.num_gpus:
+            raise ValueError("attention=flex has no backward pass on a CPU; use tree, or give workers.num_gpus")
+        if self.export == "adapter" and self.lora is None:
+            raise ValueError("export=adapter with lora=null: all weights are trained, there is no adapter; use merged")
+        if self.trainer == "trl":
+            self._check_trl()
+        return self
+
+    def _check_trl(self) -> None:
+        """What TRL's loss lacks is refused, never left out in silence."""
+        loss = self.loss
+        weights = loss.mode_weights
+        if len({weights.spatial, weights.temporal, weights.cross_frame}) > 1:
+            raise ValueError("trainer=trl weighs no pairs: loss.mode_weights must be equal; or use trainer=packed")
+        if loss.label_smoothing and loss.type == "sigmoid":
+            raise ValueError("trainer=trl has no loss.label_smoothing with type=sigmoid; use robust, or trainer=packed")
+        if loss.length_normalised and loss.type != "sigmoid":
+            raise ValueError(f"trainer=trl has no loss.length_normalised with type={loss.type}; use trainer=packed")

@@ -1,6 +1,6 @@
-"""Sharded checkpoints: what is trained, its optimizer, and the number of steps done.
+"""Sharded checkpoints: what is trained, its optimizer, the number of steps done, and a digest of the pairs.
 
-Nothing else is needed to go on: the order of pairs and the dropout follow from the seed and the step. Each worker
+Nothing else is needed to go on: the order of the pairs and the dropout follow from the seed and the step. Each worker
 writes its shards into a folder of its own while it trains on; together the folders are one checkpoint, which any
 number of workers can read (torch.distributed.checkpoint).
 """
@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from videopasta.dpo.qwen import QwenVideo
+from videopasta.errors import UserError
 
 _TRAINED = StateDictOptions(ignore_frozen_params=True)
 
@@ -37,37 +38,55 @@ class CheckpointWriter:
         self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
         self._writing: Future[Any] | None = None
 
-    def start(self, video: QwenVideo, optimizer: torch.optim.Optimizer, num_steps: int, folder: Path) -> Future[Any]:
+    def start(
+        self, video: QwenVideo, optimizer: torch.optim.Optimizer, num_steps: int, pairs: str, folder: Path
+    ) -> Future[Any]:
         """Copy the state and begin to write it to `folder`; the previous one is waited for.
+
+        Args:
+            video: the policy.
+            optimizer: of its trained parameters.
+            num_steps: done.
+            pairs: 15 hex digits of what is trained on.
+            folder: of this worker.
 
         Returns:
             done when this worker's part is on disk.
         """
         if self._writing is not None:
             self._writing.result()
-        state = {
-            "model": model_state(video),
-            "optimizer": get_optimizer_state_dict(video.language, optimizer, options=_TRAINED),
-            "num_steps": torch.tensor(num_steps),
-        }
+        state = _state(video, optimizer, num_steps, int(pairs, 16))
         future = dcp.async_save(state, checkpoint_id=folder, process_group=self._group)
         assert isinstance(future, Future)
         self._writing = future
         return future
 
 
-def load(video: QwenVideo, optimizer: torch.optim.Optimizer, folder: Path) -> int:
+def _state(video: QwenVideo, optimizer: torch.optim.Optimizer, num_steps: int, pairs: int) -> dict[str, Any]:
+    return {
+        "model": model_state(video),
+        "optimizer": get_optimizer_state_dict(video.language, optimizer, options=_TRAINED),
+        "num_steps": torch.tensor(num_steps),
+        "pairs": torch.tensor(pairs),
+    }
+
+
+def load(video: QwenVideo, optimizer: torch.optim.Optimizer, pairs: str, folder: Path) -> int:
     """Put the state of a checkpoint into the model and the optimizer.
 
     Returns:
         the steps done.
+
+    Raises:
+        UserError: it is of other pairs: the steps that follow would not be those of one run.
     """
-    state: dict[str, Any] = {
-        "model": model_state(video),
-        "optimizer": get_optimizer_state_dict(video.language, optimizer, options=_TRAINED),
-        "num_steps": torch.tensor(0),
-    }
+    state = _state(video, optimizer, 0, 0)
     dcp.load(state, checkpoint_id=folder)
+    if int(state["pairs"]) != int(pairs, 16):
+        raise UserError(
+            "the pairs that can be used are not those of the checkpoint: videos have gone, or come back, since. Bring "
+            "them back (the summary counts those left out), or train anew into another --out"
+        )
     set_optimizer_state_dict(video.language, optimizer, state["optimizer"], options=_TRAINED)
     return int(state["num_steps"])
 

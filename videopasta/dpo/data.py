@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from videopasta import storage
@@ -41,6 +42,12 @@ class Selection:
         found = Counter(pair.failure_mode for clip in self.train for pair in clip.pairs)
         return {mode: found[mode] for mode in FAILURE_MODES}
 
+    def digest(self) -> str:
+        """15 hex digits of what is trained on and looked at: the pairs on either side, with their contents."""
+        sides = (self.train, self.validation)
+        contents = [(n, clip.content_of(pair)) for n, side in enumerate(sides) for clip in side for pair in clip.pairs]
+        return digest(f"{n} {content}" for n, content in contents)
+
     def without(self, lost: Mapping[str, str]) -> "Selection":
         """Less the clips whose keys are in `lost`, counted under the reason that stands there."""
         skipped = Counter(self.skipped)
@@ -57,6 +64,8 @@ def pair_files(uri: str) -> list[str]:
     Raises:
         UserError: there are none, or one lacks a column.
     """
+    if storage.kind(uri) == "missing":
+        raise UserError(f"--pairs {uri}: nothing stands there; check the path")
     if storage.kind(uri) == "file":
         files = [uri]
     else:
@@ -69,7 +78,11 @@ def pair_files(uri: str) -> list[str]:
         raise UserError(f"--pairs {uri}: no Parquet files; give the --out of `videopasta generate`, or a Parquet file")
     for file in files:
         filesystem, path = storage.resolve(file)
-        missing = [name for name in COLUMNS if name not in pq.read_schema(path, filesystem=filesystem).names]
+        try:
+            found = pq.read_schema(path, filesystem=filesystem).names
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{file}: not a Parquet file ({error}); give one, or remove it from the folder") from error
+        missing = [name for name in COLUMNS if name not in found]
         if missing:
             raise UserError(
                 f"{file}: no column {', '.join(missing)}; pairs need {', '.join(COLUMNS)}, as `videopasta generate` "
@@ -78,9 +91,9 @@ def pair_files(uri: str) -> list[str]:
     return files
 
 
-def digest(pair_ids: Iterable[str]) -> str:
-    """16 hex digits of a set of pairs, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(pair_ids)).encode()).hexdigest()[:16]
+def digest(texts: Iterable[str]) -> str:
+    """15 hex digits of a set of texts, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()[:15]
 
 
 def select(rows: Iterable[Mapping[str, Any]], config: TrainConfig) -> Selection:

@@ -4,6 +4,8 @@ In: rows of `pairs/` (videopasta/pairs/schema.py) and a tokenizer. Out: `Tree`s,
 that know which answers make which pair. A query's answers stand in the tree once, however many pairs share them.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -44,6 +46,11 @@ class Clip:
     def key(self) -> str:
         """Equal keys mean equal pixels."""
         return f"{self.video_sha256}-{self.plan.key}"
+
+    def content_of(self, pair: Pair) -> str:
+        """32 hex digits of all that the log-probs of a pair's answers depend on, beside the model."""
+        content = json.dumps([self.key, pair.prompt, pair.chosen, pair.rejected])
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 Prompts = Literal["aligned", "adversarial", "both"]

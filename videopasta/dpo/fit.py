@@ -5,6 +5,7 @@ In: rows of pairs, the same on all workers, and where reports go. Out: metrics b
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -37,8 +38,8 @@ class Save(Protocol):
 class Reports(Protocol):
     """Where a training's metrics and checkpoints go."""
 
-    def restore(self) -> Path | None:
-        """A folder with the checkpoint to go on from."""
+    def restored(self) -> AbstractContextManager[Path | None]:
+        """A folder with the checkpoint to go on from, as long as it is needed."""
         ...
 
     def begin(self, plan: "Plan") -> None:
@@ -76,7 +77,7 @@ def fit(rows: Iterable[Mapping[str, Any]], config: TrainConfig, pairs_uri: str, 
     Raises:
         UserError: nothing to train on, or a loss that is not a number.
     """
-    team = Team.current()
+    team = Team.current(use_gpu=config.workers.num_gpus > 0)
     loaded = policy.load_policy(config)
     video = loaded.video
     tower = tower_hash(video.model.model.visual)
@@ -104,8 +105,9 @@ def fit(rows: Iterable[Mapping[str, Any]], config: TrainConfig, pairs_uri: str, 
             num_steps=num_steps,
         )
         writer = checkpoint.CheckpointWriter()
-        restored = reports.restore()
-        first = checkpoint.load(video, trainer.optimizer, restored) if restored else 0
+        pairs = selection.digest()
+        with reports.restored() as folder:
+            first = checkpoint.load(video, trainer.optimizer, pairs, folder) if folder else 0
         validation_pairs = sum(len(clip.pairs) for clip in selection.validation)
         reports.begin(Plan(num_steps, first, selection.counts(), validation_pairs, dict(selection.skipped)))
         if not first:
@@ -122,6 +124,6 @@ def fit(rows: Iterable[Mapping[str, Any]], config: TrainConfig, pairs_uri: str, 
                 metrics |= trainer.evaluate(selection.validation)
 
                 def save(folder: Path, done: int = done) -> Future[Any]:
-                    return writer.start(video, trainer.optimizer, done, folder)
+                    return writer.start(video, trainer.optimizer, done, pairs, folder)
 
             reports.step(metrics, save)

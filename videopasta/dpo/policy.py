@@ -38,10 +38,8 @@ def load_policy(config: TrainConfig) -> Policy:
         config: names it.
 
     Raises:
-        UserError: it is no Qwen2.5-VL, its processor is another model's, or this machine lacks the attention.
+        UserError: it is no Qwen2.5-VL, or its processor is another model's.
     """
-    if config.attention == "flex" and not torch.cuda.is_available():
-        raise UserError("attention = flex: FlexAttention has no backward pass on a CPU; use tree")
     register()
     video, revision = load_base(config, attention=IMPLEMENTATIONS[config.attention])
     return Policy(video, revision, _choose_trained(video, config.lora, config.seed))
@@ -68,17 +66,20 @@ def load_base(config: TrainConfig, *, attention: str = "sdpa") -> tuple[QwenVide
         path,
         revision=config.revision or "main",
         dtype=getattr(torch, config.dtype),
-        attn_implementation={"text_config": attention, "vision_config": _vision_attention()},
+        attn_implementation={"text_config": attention, "vision_config": _vision_attention(config)},
     )
-    revision = revision_of(path, config.revision, hf_config) or "unknown"
+    revision = revision_of(path, config.revision, hf_config)
+    if revision is None:
+        raise UserError(f"model {config.model!r}: nothing tells which weights these are; set revision to a commit")
     return QwenVideo(model, AutoProcessor.from_pretrained(path, revision=config.revision)), revision
 
 
-def _vision_attention() -> str:
-    """flash-attn for the tower's windows where it is installed."""
+def _vision_attention(config: TrainConfig) -> str:
+    """flash-attn for the tower's windows, where it is installed and can be used."""
     from transformers.utils import is_flash_attn_2_available
 
-    return "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else "sdpa"
+    usable = config.workers.num_gpus > 0 and config.dtype == "bfloat16" and is_flash_attn_2_available()
+    return "flash_attention_2" if usable else "sdpa"
 
 
 def _choose_trained(video: QwenVideo, lora: LoraConfig | None, seed: int) -> Any:

@@ -36,7 +36,7 @@ def prepare(
     """Compute what is not there yet.
 
     Returns:
-        the selection less the clips whose video cannot be used, and log-probs by pair_id.
+        the selection less the clips whose video cannot be used, and log-probs by `Clip.content_of` a pair.
 
     Raises:
         UserError: no pair is left to train on.
@@ -53,9 +53,8 @@ def prepare(
     if not selection.train:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(selection.skipped.items()))
         raise UserError(f"no pair is left to train on; left out: {reasons or 'none, the folder is empty'}")
-    # All have read before anyone writes, or they would not agree on what is missing.
-    known = store.read()
-    team.gather(None)
+    # One reads for all: another run may write meanwhile, and they must agree on what is missing.
+    known = team.gather(store.read() if team.rank == 0 else {})[0]
     found = _references([*selection.train, *selection.validation], known, video, team, config, features, store)
     return selection, known | found
 
@@ -72,7 +71,7 @@ def _references(
 ) -> dict[str, Logps]:
     """The log-probs that are not in `known`, of all workers."""
     video.language.eval()
-    todo = [replace(clip, pairs=tuple(pair for pair in clip.pairs if pair.pair_id not in known)) for clip in clips]
+    todo = [replace(c, pairs=tuple(pair for pair in c.pairs if c.content_of(pair) not in known)) for c in clips]
     todo = [clip for clip in todo if clip.pairs]
     if not todo:
         return {}
@@ -90,11 +89,11 @@ def _references(
             store.add(unwritten)
             found |= unwritten
             unwritten = {}
-    return {pair_id: logps for part in team.gather(found) for pair_id, logps in part.items()}
+    return {content: logps for part in team.gather(found) for content, logps in part.items()}
 
 
 def _speak(made: Sequence[Tree], video: QwenVideo, features: FeatureSource) -> dict[str, Logps]:
     spoken = speak(video, made, {tree.clip.key: features.of(tree.clip) for tree in made})
-    pairs = [pair for tree in made for pair in tree.pairs]
-    sides = zip(pairs, spoken.chosen.tolist(), spoken.rejected.tolist(), strict=True)
-    return {pair.pair_id: Logps(chosen, rejected) for pair, chosen, rejected in sides}
+    contents = [tree.clip.content_of(pair) for tree in made for pair in tree.pairs]
+    sides = zip(contents, spoken.chosen.tolist(), spoken.rejected.tolist(), strict=True)
+    return {content: Logps(chosen, rejected) for content, chosen, rejected in sides}

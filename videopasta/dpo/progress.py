@@ -6,10 +6,12 @@ The first worker tells a small actor, the driver asks it: a worker's own prints 
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich import progress as rich_progress
 from rich.console import Console
 
@@ -27,22 +29,54 @@ class _Board:
     """Holds what is new."""
 
     def __init__(self) -> None:
-        self._plan: Plan | None = None
+        self._news = News()
+
+    def put(self, **news: Any) -> None:
+        self._news = replace(self._news, **news)
+
+    def look(self) -> "News":
+        return self._news
+
+
+@dataclass(frozen=True)
+class News:
+    """What the first worker has told."""
+
+    plan: Plan | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The newest of each name."""
+    failure: str | None = None
+    """Why the training cannot go on."""
+
+
+class Board:
+    """A worker's side of it."""
+
+    def __init__(self, run: str) -> None:
         self._metrics: dict[str, float] = {}
+        try:
+            self._actor: Any = ray.get_actor(_name(run))
+        except ValueError:
+            self._actor = None  # gone with the driver's node: nobody looks
 
     def begin(self, plan: Plan) -> None:
-        self._plan = plan
+        """The training is prepared."""
+        self._put(plan=plan)
 
-    def step(self, metrics: dict[str, float]) -> None:
+    def step(self, metrics: Mapping[str, float]) -> None:
+        """A step is done."""
         self._metrics |= metrics
+        self._put(metrics=self._metrics)
 
-    def look(self) -> tuple[Plan | None, dict[str, float]]:
-        return self._plan, self._metrics
+    def tell(self, failure: str) -> None:
+        """The training cannot go on."""
+        self._put(failure=failure, wait=True)
 
-
-def board_of(run: str) -> Any:
-    """The board of a run that `Progress` has opened; for the worker that tells."""
-    return ray.get_actor(_name(run))
+    def _put(self, *, wait: bool = False, **news: Any) -> None:
+        if self._actor is not None:
+            told = self._actor.put.remote(**news)
+            if wait:
+                ray.get(told)
 
 
 def _name(run: str) -> str:
@@ -65,13 +99,14 @@ class Progress:
         self._task = self._bar.add_task("starting workers, looking at videos", total=None)
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self._told: Plan | None = None
+        self.news = News()
         self._last_log = 0.0
         self._last_step = -1.0
 
     def __enter__(self) -> Self:
         board: Any = ray.remote(num_cpus=0)(_Board)
-        self._board = board.options(name=_name(self._run)).remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._board = board.options(name=_name(self._run), scheduling_strategy=here).remote()
         self._bar.start()
         self._watcher.start()
         return self
@@ -88,12 +123,14 @@ class Progress:
             self._show(last=False)
 
     def _show(self, *, last: bool) -> None:
-        plan, metrics = ray.get(self._board.look.remote())
-        if plan is not None and plan != self._told:
-            self._told = plan
+        told, self.news = self.news.plan, ray.get(self._board.look.remote())
+        plan, metrics = self.news.plan, self.news.metrics
+        if plan is None:
+            return
+        if plan != told:
             self._console.print(_text_of(plan), highlight=False)
             self._bar.update(self._task, total=plan.num_steps)
-        if plan is None or "step" not in metrics:
+        if "step" not in metrics:
             return
         line = line_of(metrics)
         self._bar.update(self._task, completed=metrics["step"], description=line)

@@ -1,10 +1,10 @@
 """Log-probs under the reference model, computed once and kept beside the pairs.
 
-    PAIRS/reference/KEY/part-*.parquet      pair_id, chosen, rejected
+    PAIRS/reference/KEY/part-*.parquet      content, chosen, rejected
 
-KEY is a hash of everything they depend on beside the pair, whose id covers its texts and its frame plan: the model's
-weights and tokenizer, the type of the computation. Nothing is ever stale, only absent. Parts are written whole under
-names of their own; a pair that stands twice has the same numbers twice.
+KEY is a hash of the model's weights and tokenizer and of the type of the computation, `content` one of the video, the
+frame plan and the texts (`Clip.content_of`): nothing is ever stale, only absent. Parts are written whole under names
+of their own; a pair that stands twice has the same numbers twice.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from videopasta import storage
 from videopasta.dpo.data import REFERENCES
 
 _SCHEMA = pa.schema(
-    [pa.field("pair_id", pa.string()), pa.field("chosen", pa.float32()), pa.field("rejected", pa.float32())]
+    [pa.field("content", pa.string()), pa.field("chosen", pa.float32()), pa.field("rejected", pa.float32())]
 )
 _VERSION = 1
 """Of how tokens and positions are made; another one makes other log-probs of the same pairs."""
@@ -48,14 +48,14 @@ class ReferenceStore:
         self._fs, self._folder = storage.resolve(storage.join(pairs_uri, REFERENCES, key))
 
     def read(self) -> dict[str, Logps]:
-        """All of them, by pair_id."""
+        """All of them, by content."""
         found = self._fs.get_file_info(pafs.FileSelector(self._folder, allow_not_found=True))
         logps: dict[str, Logps] = {}
         for info in found:
             if info.base_name.startswith("part-"):
                 columns = pq.read_table(info.path, filesystem=self._fs).to_pydict()
-                rows = zip(columns["pair_id"], columns["chosen"], columns["rejected"], strict=True)
-                logps |= {pair_id: Logps(chosen, rejected) for pair_id, chosen, rejected in rows}
+                rows = zip(columns["content"], columns["chosen"], columns["rejected"], strict=True)
+                logps |= {content: Logps(chosen, rejected) for content, chosen, rejected in rows}
         return logps
 
     def add(self, logps: Mapping[str, Logps]) -> None:
@@ -63,7 +63,7 @@ class ReferenceStore:
         if not logps:
             return
         self._fs.create_dir(self._folder, recursive=True)
-        rows = [{"pair_id": pair_id, **one._asdict()} for pair_id, one in logps.items()]
+        rows = [{"content": content, **one._asdict()} for content, one in logps.items()]
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), buffer, compression="zstd")
         name = f"part-{uuid.uuid4().hex}.parquet"

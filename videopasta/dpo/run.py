@@ -8,6 +8,7 @@ The same command goes on where an earlier one stopped, however it stopped.
 """
 
 import importlib.metadata
+import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -23,7 +24,8 @@ from rich.console import Console
 from videopasta import storage
 from videopasta.config import TrainConfig, fingerprint
 from videopasta.dpo.data import COLUMNS, Selection, digest, pair_files, select
-from videopasta.engine.models import check_model
+from videopasta.dpo.trackers import check_tracking
+from videopasta.engine.models import absolute, check_model
 from videopasta.errors import UserError
 from videopasta.ray_session import ray_session
 from videopasta.run_file import RunFile
@@ -56,8 +58,19 @@ class Outcome:
     """At that step."""
 
 
+def anchored(config: TrainConfig) -> TrainConfig:
+    """`config` with its local paths made absolute: workers have working directories of their own."""
+    folder = config.vision_cache.folder
+    if not folder.startswith("~"):  # each machine has a home of its own
+        folder = str(Path(folder).absolute())
+    cache = config.vision_cache.model_copy(update={"folder": folder})
+    return config.model_copy(update={"model": absolute(config.model), "vision_cache": cache})
+
+
 def plan_training(pairs: str, out: str, config: TrainConfig) -> Plan:
     """Read the pairs and check what can be checked at once. Writes nothing.
+
+    Paths are absolute: see `anchored` and `storage.absolute`.
 
     Raises:
         UserError: no pairs, no such model, or the folder is not for this configuration.
@@ -68,11 +81,12 @@ def plan_training(pairs: str, out: str, config: TrainConfig) -> Plan:
         filesystem, path = storage.resolve(file)
         rows += pq.read_table(path, filesystem=filesystem, columns=list(COLUMNS)).to_pylist()
     selection = select(rows, config)
+    check_tracking(out, config.tracking)
     if not selection.train:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(selection.skipped.items()))
         raise UserError(f"--pairs {pairs}: no pair to train on; left out: {reasons or 'none, it is empty'}")
     check_model(config.model, config.revision)
-    depends_on = {"config": fingerprint(config), "pairs": digest(row["pair_id"] or "" for row in rows)}
+    depends_on = {"config": fingerprint(config), "pairs": digest(json.dumps(row, sort_keys=True) for row in rows)}
     RunFile(out, SCHEMA_VERSION).check(depends_on)
     return Plan(tuple(files), selection, depends_on)
 
@@ -98,6 +112,11 @@ def train(plan: Plan, pairs: str, out: str, config: TrainConfig, console: Consol
         UserError: a mistake that shows only in the workers.
     """
     run_file = RunFile(out, SCHEMA_VERSION)
+    with run_file.locked():
+        return _train(plan, pairs, out, config, run_file, console)
+
+
+def _train(plan: Plan, pairs: str, out: str, config: TrainConfig, run_file: RunFile, console: Console) -> Outcome:
     if not run_file.check(plan.fingerprint):
         run_file.create(plan.fingerprint)
     now = datetime.now(UTC)
@@ -107,17 +126,32 @@ def train(plan: Plan, pairs: str, out: str, config: TrainConfig, console: Consol
     run_file.record(summary)
     # Spare ones read the pairs: with all CPUs taken by workers Ray Data would wait for ever.
     num_cpus = math.ceil(config.workers.max_num * config.workers.num_cpus) + 3
-    with ray_session(num_cpus=num_cpus):
+    with ray_session(num_cpus=num_cpus) as is_local:
         from videopasta.dpo.progress import Progress
 
-        with Progress(console, run):
+        if is_local:
+            _check_gpus(config)
+        with Progress(console, run) as progress:
             result = _fit(plan, pairs, out, config, run)
+        if progress.news.failure:
+            raise UserError(progress.news.failure)
         best, metrics = _best(result)
         outcome = Outcome(storage.join(out, "model"), int(metrics["step"]), metrics)
-        _export(best, out, config, plan, metrics)
+        _export(best, out, config, metrics, progress.news.plan)
     _draw(out)
     run_file.record(summary | {"finished": True, "exported_step": outcome.step})
     return outcome
+
+
+def _check_gpus(config: TrainConfig) -> None:
+    import ray
+
+    needed, there = config.workers.min_num * config.workers.num_gpus, ray.cluster_resources().get("GPU", 0)
+    if needed > there:
+        raise UserError(
+            f"workers want {needed:g} GPUs, this machine has {there:g}; set workers.num_gpus=0 and dtype=float32 for "
+            "its processor, or submit the job to a cluster"
+        )
 
 
 def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any:
@@ -142,7 +176,8 @@ def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any
             "out": out,
             "run": run,
         },
-        torch_config=TorchConfig(backend="nccl" if workers.num_gpus else "gloo"),
+        # A new machine first fills its cache of features, and the others wait.
+        torch_config=TorchConfig(backend="nccl" if workers.num_gpus else "gloo", timeout_s=4 * 3600),
         scaling_config=ScalingConfig(
             num_workers=workers.min_num if workers.min_num == workers.max_num else (workers.min_num, workers.max_num),  # type: ignore[arg-type]
             use_gpu=workers.num_gpus > 0,
@@ -198,17 +233,17 @@ def _best(result: Any) -> tuple[Any, dict[str, float]]:
     return max(result.best_checkpoints, key=lambda one: one[1]["step"])
 
 
-def _export(best: Any, out: str, config: TrainConfig, plan: Plan, metrics: Mapping[str, float]) -> None:
-    """Load and write the model on a worker's node: the head of a cluster has no memory for it."""
+def _export(best: Any, out: str, config: TrainConfig, metrics: Mapping[str, float], trained: Any) -> None:
+    """Load and write the model in a task: a driver on a cluster's head may have no memory for it."""
     import ray
 
     settings = config.model_dump(mode="json")
-    counts = {mode: count for mode, count in plan.selection.counts().items() if count}
+    counts = {mode: count for mode, count in trained.pairs.items() if count}
     facts = {
         "num_steps": int(metrics["step"]),
         "num_pairs": sum(counts.values()),
         "pairs": counts,
-        "validation_pairs": sum(len(clip.pairs) for clip in plan.selection.validation),
+        "validation_pairs": trained.validation_pairs,
         "scores": _before_and_after(out, metrics),
     }
     ray.get(ray.remote(num_cpus=1)(_export_there).remote(settings, best, out, facts))
@@ -221,6 +256,7 @@ def _export_there(settings: dict[str, Any], best: Any, out: str, facts: dict[str
     with best.as_directory() as checkpoint, tempfile.TemporaryDirectory() as made:
         export_model(TrainConfig.model_validate(settings), Path(checkpoint), Path(made), facts)
         filesystem.create_dir(folder, recursive=True)
+        filesystem.delete_dir_contents(folder)
         pafs.copy_files(made, folder, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem)
 
 

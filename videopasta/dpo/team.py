@@ -7,7 +7,13 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from videopasta.errors import UserError
+
 T = TypeVar("T")
+
+
+class WorkerError(UserError):
+    """What went wrong in one worker alone. A plain `UserError` is met by all of them at the same place."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +25,9 @@ class Team:
     device: torch.device
 
     @classmethod
-    def current(cls) -> "Team":
+    def current(cls, *, use_gpu: bool) -> "Team":
         """Of the process group; alone where there is none."""
-        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        device = torch.device("cuda", torch.cuda.current_device()) if use_gpu else torch.device("cpu")
         return cls(dist.get_rank(), dist.get_world_size(), device) if dist.is_initialized() else cls(0, 1, device)
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:

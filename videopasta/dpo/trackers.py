@@ -4,6 +4,8 @@ Only the first worker tracks; metrics are those of all workers.
 """
 
 import csv
+import hashlib
+import importlib.util
 import io
 import time
 from collections.abc import Mapping
@@ -134,11 +136,9 @@ class RayMetrics:
 
 
 class TensorBoard:
-    """Event files in OUT/tensorboard."""
+    """Event files in OUT/tensorboard, a local folder."""
 
     def __init__(self, out: str) -> None:
-        if not storage.is_local(out):
-            raise UserError(f"tracking.tensorboard: event files need a local --out, not {out}; use wandb_project there")
         from tensorboardX import SummaryWriter
 
         self._writer = SummaryWriter(storage.local_path(storage.join(out, "tensorboard")))
@@ -159,10 +159,8 @@ class WeightsAndBiases:
     """A run of a W&B project; taken up again under the same name after a break."""
 
     def __init__(self, project: str, run: str, config: Mapping[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise UserError("tracking.wandb_project: the package wandb is not installed; pip install wandb") from error
+        import wandb
+
         self._run = wandb.init(project=project, id=run, name=run, resume="allow", config=dict(config))
 
     def log(self, metrics: Mapping[str, float]) -> None:
@@ -175,17 +173,27 @@ class WeightsAndBiases:
         self._run.finish()
 
 
+def check_tracking(out: str, tracking: TrackingConfig) -> None:
+    """Whether what `tracking` asks for can be had.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if tracking.tensorboard and not storage.is_local(out):
+        raise UserError(f"tracking.tensorboard: event files need a local --out, not {out}; use wandb_project there")
+    if tracking.wandb_project and importlib.util.find_spec("wandb") is None:
+        raise UserError("tracking.wandb_project: the package wandb is not installed; pip install wandb")
+
+
 def open_trackers(
     out: str, run: str, first_step: int, tracking: TrackingConfig, config: Mapping[str, Any]
 ) -> list[Tracker]:
-    """Those that `tracking` asks for, and the ones that are always there.
-
-    Raises:
-        UserError: one of them cannot be had.
-    """
+    """Those that `tracking` asks for, and the ones that are always there; `check_tracking` comes first."""
     trackers: list[Tracker] = [MetricsFile(out, first_step), RayMetrics(run)]
     if tracking.tensorboard:
         trackers.append(TensorBoard(out))
     if tracking.wandb_project:
-        trackers.append(WeightsAndBiases(tracking.wandb_project, run, config))
+        # By the folder, so that the same command goes on in the same run.
+        name = hashlib.sha256(out.encode()).hexdigest()[:8]
+        trackers.append(WeightsAndBiases(tracking.wandb_project, f"videopasta-{name}", config))
     return trackers

@@ -9,9 +9,11 @@ whose loss counts nothing.
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from videopasta.config import TrainConfig
 from videopasta.dpo import metrics
@@ -24,8 +26,9 @@ from videopasta.dpo.qwen import QwenVideo
 from videopasta.dpo.reference import Logps
 from videopasta.dpo.schedule import shares
 from videopasta.dpo.step import speak
-from videopasta.dpo.team import Team
+from videopasta.dpo.team import Team, WorkerError
 from videopasta.errors import UserError
+from videopasta.video import VideoError
 
 
 def learning_rate(step: int, num_steps: int, config: TrainConfig) -> float:
@@ -49,6 +52,21 @@ def make_optimizer(video: QwenVideo, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.optimizer.lr, betas=config.optimizer.betas)
 
 
+@contextmanager
+def _told(made: Sequence[Tree]) -> Iterator[None]:
+    """What goes wrong with a pack on this worker alone, for people."""
+    try:
+        yield
+    except VideoError as error:
+        raise WorkerError(
+            f"{', '.join(tree.clip.uri for tree in made)}: decoded before training, and now {error}; the features are "
+            "not in this machine's cache any more. Bring the file back, or raise vision_cache.max_gib"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        tokens = sum(len(tree.flat) for tree in made)
+        raise WorkerError(f"a pack of {tokens} tokens exceeds the GPU's memory; lower tokens_per_pack") from error
+
+
 class Trainer:
     """The model, its optimizer, and what each pair counts for."""
 
@@ -70,7 +88,7 @@ class Trainer:
             team: the workers.
             config: of the training.
             features: of the clips.
-            references: log-probs of every pair of train and validation.
+            references: log-probs of every pair of train and validation, by `Clip.content_of`.
             weights: of the pairs.
             num_steps: of the whole training, for the schedule.
         """
@@ -88,7 +106,8 @@ class Trainer:
             batch: clips with the pairs that take part.
 
         Raises:
-            UserError: the loss is not a number; nothing was changed.
+            UserError: the loss or its gradient is not a number; no weight was changed.
+            WorkerError: a clip's video cannot be decoded any more, or the pack exceeds the GPU's memory.
         """
         started, data_s, vision_s = time.perf_counter(), self._features.data_s, self._features.vision_s
         self.video.language.train()
@@ -96,29 +115,31 @@ class Trainer:
         packs, totals = self._packs(batch)
         sums = metrics.no_sums() | {"tokens": 0.0, "flops": 0.0}
         for trees_, counts in packs:
-            pairs, logps, losses, weights = self._losses(trees_)
-            loss = batch_loss(
-                losses, weights, num_pairs=totals["pairs"], num_chosen_tokens=totals["chosen_tokens"],
-                rpo_alpha=self._config.loss.rpo_alpha,
-            )  # fmt: skip
-            # FSDP takes the mean of the workers' gradients; what is wanted is their sum.
-            (loss * (self._team.size if counts else 0.0)).backward()
+            with _told(trees_):
+                pairs, logps, losses, weights = self._losses(trees_)
+                loss = batch_loss(
+                    losses, weights, num_pairs=totals["pairs"], num_chosen_tokens=totals["chosen_tokens"],
+                    rpo_alpha=self._config.loss.rpo_alpha,
+                )  # fmt: skip
+                # FSDP takes the mean of the workers' gradients; what is wanted is their sum.
+                (loss * (self._team.size if counts else 0.0)).backward()
             if counts:
                 metrics.add_pairs(sums, pairs, logps, losses)
                 sums["loss"] += loss.item()
                 sums["tokens"] += sum(len(tree.flat) for tree in trees_)
                 sums["flops"] += sum(flops_of(self.video, tree.flat) for tree in trees_)
         sums = self._team.sum(sums)
-        if not math.isfinite(sums["loss"]):
+        norm = torch.nn.utils.clip_grad_norm_(list(trained(self.video).values()), self._config.optimizer.max_grad_norm)
+        length = (norm.full_tensor() if isinstance(norm, DTensor) else norm).item()
+        if not math.isfinite(sums["loss"] + length):
             self.optimizer.zero_grad(set_to_none=True)
             raise UserError(
-                f"step {number}: the loss is {sums['loss']}; lower optimizer.lr ({self._config.optimizer.lr:g}), or go "
-                "on from a checkpoint with another one"
+                f"step {number}: the loss is {sums['loss']:g}, its gradient's length {length:g}; train anew, into "
+                f"another --out, with a lower optimizer.lr than {self._config.optimizer.lr:g}"
             )
         rate = learning_rate(number, self._num_steps, self._config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        norm = torch.nn.utils.clip_grad_norm_(list(trained(self.video).values()), self._config.optimizer.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - started
@@ -126,7 +147,7 @@ class Trainer:
         found = metrics.means(sums) | {
             "loss": sums["loss"],
             "learning_rate": rate,
-            "grad_norm": (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).item(),
+            "grad_norm": length,
             "tokens": sums["tokens"],
             "tokens_saved": 1 - sums["tokens"] / totals["plain_tokens"],
             "pairs_per_s": totals["pairs"] / seconds,
@@ -149,7 +170,8 @@ class Trainer:
         packs, _ = self._packs(clips)
         sums = metrics.no_sums()
         for trees_, counts in packs:
-            pairs, logps, losses, _ = self._losses(trees_)
+            with _told(trees_):
+                pairs, logps, losses, _ = self._losses(trees_)
             if counts:
                 metrics.add_pairs(sums, pairs, logps, losses)
         return {f"validation/{name}": value for name, value in metrics.means(self._team.sum(sums)).items()}
@@ -176,9 +198,10 @@ class Trainer:
     def _losses(self, made: Sequence[Tree]) -> tuple[list[Pair], PairLogps, PairLosses, torch.Tensor]:
         spoken = speak(self.video, made, {tree.clip.key: self._features.of(tree.clip) for tree in made})
         pairs = [pair for tree in made for pair in tree.pairs]
+        references = [self._references[tree.clip.content_of(pair)] for tree in made for pair in tree.pairs]
         device = spoken.chosen.device
         chosen, rejected = (
-            torch.tensor([getattr(self._references[pair.pair_id], side) for pair in pairs], device=device)
+            torch.tensor([getattr(reference, side) for reference in references], device=device)
             for side in ("chosen", "rejected")
         )
         logps = PairLogps(

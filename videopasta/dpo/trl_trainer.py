@@ -2,9 +2,11 @@
 
 For people who live in TRL, and the plain side of comparisons. TRL has no video (a `videos` column trains on text
 alone without a word), so the collator makes what its loss needs: the same tokens, frames and positions as the packed
-trainer's. The order of pairs and the learning rate are the packed trainer's too. What TRL's loss lacks is refused.
+trainer's. The order of pairs and the learning rate are the packed trainer's too. What TRL's loss lacks is refused by
+`TrainConfig`.
 """
 
+import json
 import shutil
 import tempfile
 import uuid
@@ -17,10 +19,10 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch.utils.data import SequentialSampler
-from transformers import TrainerCallback
+from transformers import Qwen2_5_VLForConditionalGeneration, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
-from videopasta.config import FAILURE_MODES, TrainConfig
+from videopasta.config import TrainConfig
 from videopasta.dpo import policy, schedule
 from videopasta.dpo.data import Selection, fitting, select
 from videopasta.dpo.examples import Clip, Pair
@@ -40,27 +42,6 @@ _NAMES = {
     "rewards/chosen": "reward_chosen", "rewards/rejected": "reward_rejected", "rewards/margins": "reward_margin",
     "rewards/accuracies": "reward_accuracy", "logps/chosen": "logp_chosen", "logps/rejected": "logp_rejected",
 }  # fmt: skip
-
-
-def check_config(config: TrainConfig) -> None:
-    """Whether TRL can do what `config` asks for.
-
-    Raises:
-        UserError: it cannot.
-    """
-    loss, weights = config.loss, {config.loss.mode_weights.of(mode) for mode in FAILURE_MODES}
-    refused = {
-        "loss.mode_weights": f"{config.loss.mode_weights!r}: TRL weighs no pairs" if len(weights) > 1 else "",
-        "loss.label_smoothing": "TRL's sigmoid loss has none"
-        if loss.label_smoothing and loss.type == "sigmoid"
-        else "",
-        "loss.length_normalised": f"TRL's {loss.type} loss has no such form"
-        if loss.length_normalised and loss.type != "sigmoid"
-        else "",
-    }
-    for name, reason in refused.items():
-        if reason:
-            raise UserError(f"trainer: trl with {name}: {reason}; use trainer: packed, or the default")
 
 
 class VideoCollator:
@@ -116,6 +97,19 @@ class VideoDPOTrainer(DPOTrainer):
         assert isinstance(self.train_dataset, Dataset)
         return SequentialSampler(self.train_dataset)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load whole weights by the names under which they were saved.
+
+        transformers 5.19 saves a Qwen2.5-VL with the names of the hub's checkpoints, and its Trainer loads with the
+        module's: no weight of the language model would be loaded, without a word.
+        """
+        if self._settings.lora is not None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved = Qwen2_5_VLForConditionalGeneration.from_pretrained(resume_from_checkpoint, dtype=torch.float32)
+        target: Any = model or self.model
+        target.load_state_dict(saved.state_dict())
+
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         config = self._settings
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -129,10 +123,9 @@ def fit_with_trl(rows: Iterable[Mapping[str, Any]], config: TrainConfig, reports
     """Train with TRL; each worker has the whole model (data parallel).
 
     Raises:
-        UserError: nothing to train on, or a setting that TRL lacks.
+        UserError: nothing to train on.
     """
-    check_config(config)
-    team = Team.current()
+    team = Team.current(use_gpu=config.workers.num_gpus > 0)
     video, _ = policy.load_base(config)
     # One folder for all workers: the first one writes there and the others look.
     scratch = Path(team.gather(tempfile.gettempdir() + f"/videopasta-trl-{uuid.uuid4().hex}")[0])
@@ -154,12 +147,14 @@ def fit_with_trl(rows: Iterable[Mapping[str, Any]], config: TrainConfig, reports
         train = [(clip, pair) for batch in batches for clip in batch for pair in clip.pairs]
         unseen = [(clip, pair) for clip in selection.validation for pair in clip.pairs]
         trainer = make_trainer(video, config, reader, train, unseen, team, scratch)
-        restored = reports.restore()
-        first = int(restored.name.removeprefix("step-")) if restored else 0
-        trainer.add_callback(_Reporter(reports, num_steps, len(unseen), config.checkpoints.every_steps))
-        reports.begin(Plan(num_steps, first, counts, len(unseen), dict(selection.skipped)))
-        trainer.train(resume_from_checkpoint=str(restored) if restored else None)
-    shutil.rmtree(scratch, ignore_errors=True)
+        trainer.add_callback(_Reporter(reports, team, num_steps, config.checkpoints.every_steps))
+        try:
+            with reports.restored() as folder:
+                first = json.loads((folder / "trainer_state.json").read_text())["global_step"] if folder else 0
+                reports.begin(Plan(num_steps, first, counts, len(unseen), dict(selection.skipped)))
+                trainer.train(resume_from_checkpoint=str(folder) if folder else None)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def make_trainer(
@@ -260,10 +255,13 @@ def _usable(selection: Selection, reader: FrameReader, team: Team) -> Selection:
 class _Reporter(TrainerCallback):
     """TRL's logs and checkpoints as ours."""
 
-    def __init__(self, reports: Reports, num_steps: int, num_unseen: int, every_steps: int) -> None:
-        self._reports, self._num_steps, self._every = reports, num_steps, every_steps
-        self._waits_for_validation = num_unseen > 0
+    def __init__(self, reports: Reports, team: Team, num_steps: int, every_steps: int) -> None:
+        self._reports, self._team = reports, team
+        self._num_steps, self._every = num_steps, every_steps
         self._metrics: dict[str, float] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._first = state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         logs: Mapping[str, float] = others["logs"]
@@ -273,12 +271,18 @@ class _Reporter(TrainerCallback):
             if plain in _NAMES and (not prefix or plain not in ("epoch", "learning_rate", "grad_norm")):
                 self._metrics[prefix + _NAMES[plain]] = value
         self._metrics["step"] = state.global_step
-        is_due = state.global_step % self._every == 0 or state.global_step == self._num_steps
-        if (not is_due and "loss" in logs) or state.global_step == 0:
+        if state.global_step == self._first:
+            # The look before the first step; of a run that goes on it was taken at its checkpoint already.
+            if self._first:
+                self._metrics = {}
+            else:
+                self._send(None)
+        elif "loss" in logs and state.global_step % self._every and state.global_step != self._num_steps:
             self._send(None)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         saved = Path(args.output_dir, f"checkpoint-{state.global_step}")
+        self._team.gather(None)  # each has written its part
 
         def save(folder: Path) -> Future[Any]:
             done: Future[Any] = Future()

@@ -1,8 +1,8 @@
 """A Ray Train worker: `fit` with Ray's dataset, checkpoints and reports around it."""
 
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from ray.train import Checkpoint, CheckpointUploadMode
 
 from videopasta.config import TrainConfig
 from videopasta.dpo.fit import Plan, Save, fit
-from videopasta.dpo.progress import board_of
+from videopasta.dpo.progress import Board
+from videopasta.dpo.team import WorkerError
 from videopasta.dpo.trackers import Tracker, open_trackers
+from videopasta.errors import UserError
 
 
 def train_worker(settings: Mapping[str, Any]) -> None:
@@ -23,12 +25,18 @@ def train_worker(settings: Mapping[str, Any]) -> None:
     shard = ray.train.get_dataset_shard("pairs")
     rows = [row for batch in shard.iter_batches(batch_format="pyarrow", batch_size=4096) for row in batch.to_pylist()]
     with RayReports(settings["out"], settings["run"], config) as reports:
-        if config.trainer == "trl":
-            from videopasta.dpo.trl_trainer import fit_with_trl
+        try:
+            if config.trainer == "trl":
+                from videopasta.dpo.trl_trainer import fit_with_trl
 
-            fit_with_trl(rows, config, reports)
-        else:
-            fit(rows, config, settings["pairs"], reports)
+                fit_with_trl(rows, config, reports)
+            else:
+                fit(rows, config, settings["pairs"], reports)
+        except WorkerError:
+            raise
+        except UserError as error:
+            # All workers are here for the same reason: trying again would only repeat it.
+            reports.fail(str(error))
 
 
 class RayReports:
@@ -39,7 +47,7 @@ class RayReports:
         self._rank = ray.train.get_context().get_world_rank()
         self._stack = ExitStack()
         self._trackers: list[Tracker] = []
-        self._board: Any = None
+        self._board = Board(run)
         self._num_steps = 0
 
     def __enter__(self) -> "RayReports":
@@ -48,10 +56,20 @@ class RayReports:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def restore(self) -> Path | None:
-        """See `Reports.restore`."""
+    @contextmanager
+    def restored(self) -> Iterator[Path | None]:
+        """See `Reports.restored`."""
         checkpoint = ray.train.get_checkpoint()
-        return Path(self._stack.enter_context(checkpoint.as_directory())) if checkpoint else None
+        if checkpoint is None:
+            yield None
+            return
+        with checkpoint.as_directory() as folder:
+            yield Path(folder)
+
+    def fail(self, text: str) -> None:
+        """The training cannot go on, and the user is to be told why."""
+        if not self._rank:
+            self._board.tell(text)
 
     def begin(self, plan: Plan) -> None:
         """See `Reports.begin`."""
@@ -63,15 +81,14 @@ class RayReports:
         )
         for tracker in self._trackers:
             self._stack.callback(tracker.close)
-        self._board = board_of(self._run)
-        self._board.begin.remote(plan)
+        self._board.begin(plan)
 
     def step(self, metrics: Mapping[str, float], save: Save | None) -> None:
         """See `Reports.step`. Ray Train hears of steps with a checkpoint only: a report takes it up to 2 s."""
         for tracker in self._trackers:
             tracker.log(metrics)
-        if self._board is not None:
-            self._board.step.remote(dict(metrics))
+        if not self._rank:
+            self._board.step(metrics)
         if save is None:
             return
         for tracker in self._trackers:

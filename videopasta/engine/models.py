@@ -66,6 +66,11 @@ def local_path(model: str) -> str:
     return model
 
 
+def absolute(model: str) -> str:
+    """`model`, the same from every working directory."""
+    return str(Path(model).expanduser().absolute()) if _is_folder(model) else model
+
+
 def revision_of(path: str, revision: str | None, hf_config: Any) -> str | None:
     """What identifies the weights: a hub commit, or a hash over a local folder's configuration and weights.
 

@@ -9,19 +9,16 @@ by deriving it again. A quarantine row is dropped once its clip has candidates. 
     run.json
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from videopasta import storage
-from videopasta.errors import UserError
 from videopasta.generate.work import Work
 from videopasta.pairs.schema import CANDIDATES, QUARANTINE, SCHEMA_VERSION, candidate_rows, quarantine_row
 from videopasta.run_file import RunFile, publish
@@ -87,25 +84,9 @@ class PairStore:
 
     # -- opening -------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Refuse a second driver on the same local folder. The lock dies with the process, however it dies.
-
-        Raises:
-            UserError: another process holds it.
-        """
-        if not self._local:
-            yield
-            return
-        Path(self._root).mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(Path(self._root) / ".lock", timeout=0)
-        try:
-            with lock:
-                yield
-        except filelock.Timeout:
-            raise UserError(
-                f"--out {self.uri}: another run is writing there; wait for it, or give another folder"
-            ) from None
+    def locked(self) -> AbstractContextManager[None]:
+        """See `RunFile.locked`."""
+        return self._run_file.locked()
 
     def open(self, fingerprint: dict[str, Any]) -> None:
         """Start or continue: record what the output depends on, and mend what a crash left.

@@ -502,6 +502,8 @@ def _of_rejection(answer: Claim, adversary: str) -> tuple[str, Claim] | None:
     match answer:
         case c.Presence() if adversary in ADVERSARIES["cross_frame"]:
             return None
+        case c.Presence(there0="there", there1="there"):
+            return f"Why is there no {answer.a} from start to end?", c.Missing(answer.a)
         case c.Missing() | c.Presence():
             return f"Why is the {answer.a} there from start to end?", c.Presence(answer.a, "there", "there")
         case c.Never():

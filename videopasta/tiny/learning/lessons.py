@@ -225,7 +225,7 @@ def rewriting_lessons(scene: Scene, rng: random.Random, count: int = 6) -> list[
 
 
 def rewriting_of_denials(scene: Scene, rng: random.Random, count: int = 4) -> list[Lesson]:
-    """As `rewriting_lessons`, where half of the answers deny that a shape is there."""
+    """As `rewriting_lessons`, where up to four of ten answers deny that a shape is there."""
     gone = [Asked(question, claim) for question, claim in q.about_what_is_gone(scene)]
     chosen = rng.sample(gone, min(count, len(gone)))
     denied = [rewritten(asked, rng.choice(q.ADVERSARIES[asked.question.mode]), rng) for asked in chosen]
