@@ -25,7 +25,8 @@ def check_model(model: str, revision: str | None) -> None:
 
 
 def _is_folder(model: str) -> bool:
-    return model.startswith(("/", "./", "../", "~"))
+    """By its look, or because a checkpoint stands there, as transformers and vLLM take it."""
+    return model.startswith(("/", "./", "../", "~")) or (Path(model) / "config.json").is_file()
 
 
 def _check_on_hub(model: str, revision: str | None) -> None:
