@@ -1,7 +1,9 @@
 """Shared by all tests: where the real clips lie, and homes of their own for Ray and the tiny models."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,14 @@ REAL_CLIPS = REPOSITORY.parent / "shared" / "data" / "videos"
 _HOME = tempfile.mkdtemp(prefix="videopasta-home-")
 os.environ["HOME"] = _HOME
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="module")
+def ray_folder() -> Iterator[Path]:
+    """A folder for a Ray of the module's own, with a short path: Ray's sockets must fit in 107 characters."""
+    folder = Path(tempfile.mkdtemp(prefix="vp-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

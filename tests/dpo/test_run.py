@@ -1,7 +1,6 @@
 """The command itself, as a user runs it: real Ray Train, real checkpoints, killed and started again."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,15 +17,6 @@ from videopasta.dpo.trackers import read_metrics
 
 WATCHED = ("loss", "nll", "reward_chosen", "reward_rejected", "grad_norm", "validation/reward_accuracy")
 NUM_STEPS = 80
-
-
-@pytest.fixture(scope="module")
-def ray_folder():
-    """A short path: Ray's sockets must fit in 107 characters."""
-    folder = Path("/tmp") / f"vt-{os.getpid()}"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -27,15 +27,6 @@ NOT_OF_THE_RUN = {"run_id"}
 
 
 @pytest.fixture(scope="module")
-def ray_folder():
-    """A short path: Ray's sockets must fit in 107 characters."""
-    folder = Path("/tmp") / f"vp-{os.getpid()}"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
 def command(ray_folder):
     """Starts `videopasta ...` with a Ray of its own."""
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(ray_folder)}

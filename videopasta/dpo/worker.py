@@ -9,6 +9,7 @@ from typing import Any
 import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointUploadMode
+from torch.distributed.checkpoint import CheckpointException
 
 from videopasta.config import TrainConfig
 from videopasta.dpo.fit import Plan, Save, fit
@@ -98,8 +99,14 @@ class RayReports:
         is_last = metrics["step"] == self._num_steps
 
         def upload(checkpoint: Checkpoint, name: str) -> Checkpoint:
-            writing.result()
-            return ray.train.get_context().get_storage().persist_current_checkpoint(checkpoint, name)
+            try:
+                writing.result()
+                return ray.train.get_context().get_storage().persist_current_checkpoint(checkpoint, name)
+            except (OSError, CheckpointException) as error:
+                raise WorkerError(
+                    f"{name}: cannot be written ({error}); make room in {tempfile.gettempdir()} and in {self._out}, "
+                    "and run the same command again"
+                ) from error
 
         ray.train.report(
             dict(metrics),
