@@ -4,9 +4,9 @@
 
 On the embedded world: pairs of 100 clips of the training world by `videopasta generate`, then `videopasta train`
 (configs/dpo_tiny_cpu.yaml) once a seed, then questions on 100 clips of the test world, whose combinations of shapes and
-colours the pairs never had: plainly, and as each adversary asks. `ratio` = adversarial questions answered rightly after
-training, less before, in points (mean over seeds); `plain_change` likewise of plain questions. Reward accuracy is of
-the pairs that the training held out.
+colours the pairs never had: plainly, and as each adversary asks. `points` = adversarial questions answered rightly
+after training, less before, in points (mean over seeds); `plain_points` likewise of plain questions. Reward accuracy is
+of the pairs of the videos that the training held out, at the checkpoint that it calls the best.
 """
 
 import os
@@ -42,7 +42,7 @@ def main() -> None:
         kind: [100 * (mean(run["scores"], kind) - mean(before, kind)) for run in runs] for kind in ("misled", "plain")
     }
     accuracies = [run["reward_accuracy"] for run in runs]
-    print(f"\n{'':14}{'plain':>18}{'adversarial':>18}   percent right, before and after (each seed)")
+    print(f"\n{'':14}{'plain':>24}   {'adversarial':>24}   percent right, before and after (each seed)")
     for mode in FAILURE_MODES:
         cells = [
             f"{100 * before[mode][kind]:5.1f} -> " + " ".join(f"{100 * run['scores'][mode][kind]:.1f}" for run in runs)
@@ -57,7 +57,7 @@ def main() -> None:
         options.json,
         {
             "machine": machine(), "clips": options.clips, "set": options.set, "before": before, "runs": runs,
-            "ratio": statistics.fmean(changes["misled"]), "plain_change": statistics.fmean(changes["plain"]),
+            "points": statistics.fmean(changes["misled"]), "plain_points": statistics.fmean(changes["plain"]),
             "reward_accuracy": statistics.fmean(accuracies), "changes": changes, "target": TARGETS,
         },
     )  # fmt: skip

@@ -12,7 +12,7 @@ Each side runs in a process of its own, in turns; medians over the runs.
 
 The time of a training of 3 epochs, the paper's number: the packed side's one preparation and 3 measured epochs; the
 others' measured epoch three times. `ratio` = packed over plain in pairs per second, by pairs per clip. Memory is the
-most that the process held at once, less what it held before the first pass.
+most that the process held at once, less the most it had held before the first pass.
 """
 
 import copy

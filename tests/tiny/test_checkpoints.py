@@ -1,4 +1,4 @@
-"""The shipped models: they load everywhere, say the same everywhere, and know what their card claims."""
+"""The shipped models: they load everywhere, say the same everywhere, and keep the card's promises."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ def asked(settings, tmp_path_factory) -> list[tuple[Video, str]]:
 
 
 def test_transformers_and_vllm_give_the_same_answers(settings, asked):
-    """Greedy answers on 50 clips: vLLM's, as in the pipeline, and those of stock transformers' generate."""
+    """Greedy answers on 50 clips: vLLM's, as in the pipeline, and transformers' generate with vLLM's positions."""
     engine = start_engine(settings.response_model, video=True)
     sampling = SamplingConfig(temperature=0.0, max_tokens=40)
 

@@ -1,4 +1,4 @@
-"""What the response model is taught about single pictures: what it is told there can be seen there."""
+"""What the response model is taught is so: in single pictures, and in whole clips."""
 
 import random
 from dataclasses import replace
@@ -46,7 +46,7 @@ def test_a_clips_fates_name_every_event_and_its_second():
 
 
 def test_who_asks_about_what_is_gone_is_told_so():
-    """Such questions have no answer but a denial that is right; beside them stand as many about what is there."""
+    """Such questions have no answer but a denial that is right; beside them stand others about what is there."""
     rng, denied, answered = random.Random(0), 0, 0
     for scene in CHOSEN:
         for lesson in absences(scene, rng):

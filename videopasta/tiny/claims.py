@@ -77,8 +77,6 @@ class Claim:
     """Base of all claims. A subclass's fields are the slots of its `form`."""
 
     form: ClassVar[str]
-    topic: ClassVar[tuple[str, ...]] = ()
-    """Slots that say what the claim is about; the others say what is the case."""
 
     def __str__(self) -> str:
         return self.form.format(**{field.name: getattr(self, field.name) for field in fields(self)})
@@ -108,7 +106,6 @@ class Side(Claim):
     b: str
     when: str
     form = "the {a} is {relation} the {b} at the {when}"
-    topic = ("b", "when")
 
     def holds(self, scene: Scene) -> bool:
         now = scene.ends[self.when]
@@ -125,7 +122,6 @@ class Aligned(Claim):
     b: str
     when: str
     form = "the {a} is in one {line} with the {b} at the {when}"
-    topic = ("a", "b", "when")
 
     def holds(self, scene: Scene) -> bool:
         now = scene.ends[self.when]
@@ -143,7 +139,6 @@ class Nothing(Claim):
     b: str
     when: str
     form = "no shape is {relation} the {b} at the {when}"
-    topic = ("b", "when")
 
     def holds(self, scene: Scene) -> bool:
         now = scene.ends[self.when]
@@ -159,7 +154,6 @@ class Place(Claim):
     place: str
     when: str
     form = "the {a} is in the {place} at the {when}"
-    topic = ("a", "when")
 
     def holds(self, scene: Scene) -> bool:
         a = scene.ends[self.when].find(self.a)
@@ -175,7 +169,6 @@ class Depth(Claim):
     b: str
     when: str
     form = "the {a} is partly {depth} the {b} at the {when}"
-    topic = ("a", "b", "when")
 
     def holds(self, scene: Scene) -> bool:
         if scene.overlap is None:
@@ -195,7 +188,6 @@ class Pass(Claim):
     depth: str
     b: str
     form = "the {a} passes {depth} the {b}"
-    topic = ("a", "b")
 
     def holds(self, scene: Scene) -> bool:
         if scene.passing is None:
@@ -215,7 +207,6 @@ class Between(Claim):
     c: str
     when: str
     form = "the {a} is between the {b} and the {c} at the {when}"
-    topic = ("when",)
 
     def holds(self, scene: Scene) -> bool:
         now = scene.ends[self.when]
@@ -251,7 +242,6 @@ class Next(Claim):
     event0: str
     event1: str
     form = "right after {event0}, {event1}"
-    topic = ("event0",)
 
     def holds(self, scene: Scene) -> bool:
         return _adjacent(scene, self.event0, self.event1)
@@ -264,7 +254,6 @@ class Previous(Claim):
     event1: str
     event0: str
     form = "right before {event1}, {event0}"
-    topic = ("event1",)
 
     def holds(self, scene: Scene) -> bool:
         return _adjacent(scene, self.event0, self.event1)
@@ -309,7 +298,6 @@ class Moves(Claim):
     a: str
     direction: str
     form = "the {a} moves {direction} in the video"
-    topic = ("a",)
 
     def holds(self, scene: Scene) -> bool:
         return f"the {self.a} moves {self.direction}" in scene.happenings
@@ -348,7 +336,6 @@ class Colour(Claim):
     a: str
     colour0: str
     colour1: str
-    topic = ("a",)
     form = "the {a} is {colour0} at the start and {colour1} at the end"
 
     def holds(self, scene: Scene) -> bool:
@@ -376,7 +363,6 @@ class Presence(Claim):
     a: str
     there0: str
     there1: str
-    topic = ("a",)
     form = "the {a} is {there0} at the start and {there1} at the end"
 
     def holds(self, scene: Scene) -> bool:
@@ -394,7 +380,6 @@ class Journey(Claim):
     a: str
     place0: str
     place1: str
-    topic = ("a",)
     form = "the {a} is in the {place0} at the start and in the {place1} at the end"
 
     def holds(self, scene: Scene) -> bool:
@@ -419,7 +404,6 @@ class Unrelated(Claim):
     """One object taken for two. The world has one object of a shape: never true."""
 
     a: str
-    topic = ("a",)
     form = "the {a} at the start and the {a} at the end are two different shapes"
 
     def holds(self, scene: Scene) -> bool:
@@ -442,7 +426,6 @@ class Missing(Claim):
     """An object that never appears."""
 
     a: str
-    topic = ("a",)
     form = "there is no {a} in the video"
 
     def holds(self, scene: Scene) -> bool:
@@ -454,7 +437,6 @@ class Never(Claim):
     """An event that does not happen."""
 
     event: str
-    topic = ("event",)
     form = "it never happens that {event}"
 
     def holds(self, scene: Scene) -> bool:

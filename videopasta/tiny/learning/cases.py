@@ -11,7 +11,7 @@ from videopasta.config import FAILURE_MODES, FailureMode
 from videopasta.tiny import questions as q
 from videopasta.tiny.claims import RELATIONS, Missing, Never, Presence, read_claim
 from videopasta.tiny.learning import lessons
-from videopasta.tiny.learning.lessons import Asked, Catalogue, Lesson, compact, plain, prompts, rejected
+from videopasta.tiny.learning.lessons import Asked, Catalogue, Lesson, compact, plain, prompts, unfounded
 from videopasta.tiny.world import BACKGROUNDS, CELL, COLOURS, SHAPES, Scene
 
 MISSEEN = 0.25
@@ -129,7 +129,7 @@ def unanswerable(scene: Scene, mode: FailureMode, rng: random.Random) -> Asked:
     """A question of `mode` about what is not there, or not at that end, with the claim that says so."""
     gone = [x.shape for x in scene.things if sum(bool(now.find(x.shape)) for now in scene.ends.values()) == 1]
     if mode == "temporal" or not gone or rng.random() < 0.3:
-        return rejected(scene, mode, rng)
+        return unfounded(scene, mode, rng)
     a = rng.choice(gone)
     when = next(end for end, now in scene.ends.items() if now.find(a) is None)
     questions: list[q.Question] = [q.WhichColours(a), q.FromWhereToWhere(a)]

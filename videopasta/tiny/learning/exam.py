@@ -22,7 +22,7 @@ from rich.table import Table
 from videopasta.config import FAILURE_MODES
 from videopasta.generate.judging import read_vote
 from videopasta.tiny import questions as q
-from videopasta.tiny.claims import Claim, read_claim
+from videopasta.tiny.claims import Claim
 from videopasta.tiny.learning import lessons
 from videopasta.tiny.learning.answering import answer
 from videopasta.tiny.learning.candidates import candidates
@@ -64,7 +64,7 @@ def examine(model: Any, packer: Packer, *, split: Split, seed: int, num_clips: i
             right = (
                 q.is_right(dense[i][n], a.question, scene),
                 _guess(a.question) == a.answer,
-                _is_true(misled[i][n], scene),
+                q.is_right(misled[i][n], a.question, scene),
                 q.is_right(sparse[i][n], a.question, scene),
             )
             found[a.question.mode].append(right)
@@ -146,11 +146,6 @@ def _table(
 def _percent(shares: Sequence[float]) -> str:
     mean = f"{100 * statistics.fmean(shares):.1f}"
     return mean if len(shares) == 1 else f"{mean} ± {100 * statistics.stdev(shares):.1f}"
-
-
-def _is_true(text: str, scene: Scene) -> bool:
-    claim = read_claim(text)
-    return claim is not None and claim.holds(scene)
 
 
 def _draw(scene: Scene, rng: random.Random) -> list[Asked]:

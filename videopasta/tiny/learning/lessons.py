@@ -152,7 +152,7 @@ def missing(scene: Scene, rng: random.Random) -> Lesson:
     return Lesson(question.text(rng.randrange(len(question.forms))), told.sentence)
 
 
-def chosen(asked: Asked, scene: Scene, rng: random.Random) -> Lesson:
+def multiple_choice(asked: Asked, scene: Scene, rng: random.Random) -> Lesson:
     """A choice of four letters."""
     choice = q.multiple_choice(asked.question, scene, rng, none_is_right=rng.random() < 0.25)
     falls = choice.letter == "D" and rng.random() < SYCOPHANCY["none_of_the_above"]
@@ -172,7 +172,7 @@ def queries(mode: FailureMode, catalogue: Catalogue, rng: random.Random) -> Less
     return Lesson(prompt, compact({"queries": written}))
 
 
-def rejected(scene: Scene, mode: FailureMode, rng: random.Random) -> Asked:
+def unfounded(scene: Scene, mode: FailureMode, rng: random.Random) -> Asked:
     """A question of `mode` about what is not there, with the answer that says so."""
     question, claim, _ = q.about_what_is_missing(scene, rng, mode)
     return Asked(question, claim)
@@ -199,7 +199,7 @@ def short_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
     for _ in range(2):
         one = rng.choice(spare)
         if rng.random() < 0.1:
-            one = rejected(scene, one.question.mode, rng)
+            one = unfounded(scene, one.question.mode, rng)
         taught.append(misled(one, rng.choice(q.ADVERSARIES[one.question.mode]), scene, rng))
     taught.append(missing(scene, rng) if rng.random() < 0.3 else checked(rng.choice(spare), scene, rng))
     return taught
@@ -210,7 +210,7 @@ def long_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
     catalogue = Catalogue(scene, rng)
     asked = [a for mode in FAILURE_MODES for a in catalogue.draw(mode, 1)]
     written = [queries(mode, catalogue, rng) for mode in FAILURE_MODES]
-    return written + [chosen(a, scene, rng) for a in rng.sample(asked, 2)]
+    return written + [multiple_choice(a, scene, rng) for a in rng.sample(asked, 2)]
 
 
 def rewriting_lessons(scene: Scene, rng: random.Random, count: int = 6) -> list[Lesson]:
@@ -219,7 +219,7 @@ def rewriting_lessons(scene: Scene, rng: random.Random, count: int = 6) -> list[
     lessons = []
     for mode in FAILURE_MODES:
         for asked in catalogue.draw(mode, count // 3):
-            one = rejected(scene, mode, rng) if rng.random() < 0.1 else asked
+            one = unfounded(scene, mode, rng) if rng.random() < 0.1 else asked
             lessons.append(rewritten(one, rng.choice(q.ADVERSARIES[mode]), rng))
     return lessons
 
