@@ -3,7 +3,7 @@
     python benchmarks/align.py --json benchmarks/results/align.json
 
 On the embedded world: pairs of 100 clips of the training world by `videopasta generate`, then `videopasta train`
-(configs/dpo_tiny_cpu.yaml) once a seed, then questions on 100 clips of the test world, whose combinations of shapes and
+(videopasta/tiny/train.yaml) once a seed, then questions on 100 clips of the test world, whose combinations of shapes and
 colours the pairs never had: plainly, and as each adversary asks. `points` = adversarial questions answered rightly
 after training, less before, in points (mean over seeds); `plain_points` likewise of plain questions. Reward accuracy is
 of the pairs of the videos that the training held out, at the checkpoint that it calls the best.
@@ -23,7 +23,7 @@ from _common import arguments, machine, write_json
 
 from videopasta.config import FAILURE_MODES
 
-CONFIG = Path(__file__).parents[1] / "configs/dpo_tiny_cpu.yaml"
+CONFIG = Path(__file__).parents[1] / "videopasta/tiny/train.yaml"
 TARGETS = {"adversarial": 15.0, "plain": -1.0, "reward_accuracy": 0.8}
 
 
@@ -76,12 +76,14 @@ def mean(scores: dict[str, dict[str, float]], kind: str) -> float:
 
 def make_pairs(folder: Path, num_clips: int) -> Path:
     """The output of a generate run on clips of the training world."""
-    from videopasta.tiny.cli import DEMO_CONFIG
+    from videopasta.tiny.cli import GENERATE_CONFIG
     from videopasta.tiny.truth import write_clips
     from videopasta.tiny.world import scenes
 
     write_clips(islice(scenes("train", 12_345), num_clips), folder / "videos")
-    videopasta(folder, "generate", "--videos", folder / "videos", "--out", folder / "pairs", "--config", DEMO_CONFIG)
+    videopasta(
+        folder, "generate", "--videos", folder / "videos", "--out", folder / "pairs", "--config", GENERATE_CONFIG
+    )
     return folder / "pairs"
 
 

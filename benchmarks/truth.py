@@ -3,7 +3,7 @@
     python benchmarks/truth.py --json benchmarks/results/truth.json
 
 Renders 200 unseen clips of the embedded world to files, runs the real pipeline on them with tiny:vl and tiny:judge
-(videopasta/tiny/demo.yaml), and holds every candidate against the truth. `ratio` = share of
+(videopasta/tiny/generate.yaml), and holds every candidate against the truth. `ratio` = share of
 kept pairs whose preferred answer is true and whose adversarial answer is false. The other side is the same run
 without its judge: the share of right ones among all candidates that reached it.
 """
@@ -22,7 +22,7 @@ from videopasta.config import GenerateConfig, load_config
 from videopasta.generate import run
 from videopasta.pairs import PairStore
 from videopasta.tiny import audit
-from videopasta.tiny.cli import DEMO_CONFIG
+from videopasta.tiny.cli import GENERATE_CONFIG
 from videopasta.tiny.truth import read_truth, write_clips
 from videopasta.tiny.world import scenes
 
@@ -53,7 +53,7 @@ def measure(num_clips: int, seed: int, folder: Path) -> tuple[audit.Audit, float
 
     videos = folder / "videos"
     write_clips(islice(scenes("test", seed), num_clips), videos)
-    settings = load_config(GenerateConfig, DEMO_CONFIG, [])
+    settings = load_config(GenerateConfig, GENERATE_CONFIG, [])
     store = PairStore(str(folder / "pairs"))
     plan = run.plan_run(str(videos), store, settings)
     store.open(run.run_fingerprint(settings, plan.prompts))

@@ -94,3 +94,12 @@ def test_names_its_model(engine):
     assert engine.model_id.name
     if engine.model_id.name.startswith("tiny:"):
         assert engine.model_id.revision.startswith("sha256:")
+
+
+def test_logprobs_of_choices(engine, run):
+    """Each choice's log-prob is at most 0, and the greedy answer begins with the likeliest token of all."""
+    (free,) = ask_all(run, engine, make_request(top_logprobs=3, temperature=0.0))
+    likeliest = next(text for text, _ in free.tokens[0].top if text.strip())
+    (answer,) = ask_all(run, engine, make_request(choices=(likeliest,), temperature=0.0))
+    assert answer.choice_logprobs[0] == pytest.approx(free.tokens[0].logprob, abs=1e-5)
+    assert answer.text == free.text

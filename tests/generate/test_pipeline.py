@@ -11,7 +11,8 @@ from videopasta.config import GenerateConfig, OpenAIModel, PoolConfig, VllmModel
 from videopasta.config.generate import PlansConfig, PreferredPlans, QueriesConfig
 from videopasta.config.video import NativePlan, UniformPlan
 from videopasta.engine import Request, RequestError
-from videopasta.generate.pipeline import _read_row, _row, plan_stages, play_roles, seen_videos, views
+from videopasta.clip_stream import frames_of, row, value_of
+from videopasta.generate.pipeline import plan_stages, play_roles, seen_videos, views
 from videopasta.generate.work import Work
 from videopasta.prompts import load_prompts
 
@@ -238,7 +239,9 @@ def test_row_carries_work_and_frames():
     work, frames = make_decoded()
     for index, array in enumerate(frames.values()):
         array[:] = np.random.default_rng(index).integers(0, 256, array.shape, np.uint8)
-    carried, carried_frames = _read_row(_row(work, frames))
+    batch = row(work.model_dump_json(), frames)
+    carried = Work.model_validate_json(value_of(batch))
+    carried_frames = frames_of(batch, carried.plans.values())
     assert carried == work
     assert carried_frames.keys() == frames.keys()
     for key, array in frames.items():
@@ -249,7 +252,8 @@ def test_row_carries_work_and_frames():
 def test_row_without_frames_carries_none():
     """After the response stage a clip is text alone."""
     finished = run_roles(ScriptedEngine())
-    carried, frames = _read_row(_row(finished))
+    batch = row(finished.model_dump_json())
+    carried, frames = Work.model_validate_json(value_of(batch)), frames_of(batch, finished.plans.values())
     assert carried == finished
     assert frames == {}
 

@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 from videopasta.config import GenerateConfig, SamplingConfig, load_config
 from videopasta.dpo.rope import use_engine_positions
 from videopasta.engine import Request, Video, start_engine
-from videopasta.tiny.cli import DEMO_CONFIG
+from videopasta.tiny.cli import GENERATE_CONFIG
 from videopasta.tiny.learning import lessons
 from videopasta.tiny.names import CHECKPOINTS
 from videopasta.tiny.questions import questions
@@ -33,7 +33,7 @@ def test_both_fit_the_repository():
 
 @pytest.fixture(scope="module")
 def settings() -> GenerateConfig:
-    return load_config(GenerateConfig, DEMO_CONFIG, [])
+    return load_config(GenerateConfig, GENERATE_CONFIG, [])
 
 
 @pytest.fixture(scope="module")

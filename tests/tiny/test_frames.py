@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from videopasta.config import GenerateConfig, load_config
-from videopasta.tiny.cli import DEMO_CONFIG
+from videopasta.tiny.cli import GENERATE_CONFIG
 from videopasta.tiny.learning.samples import DENSE, NOISE, SPARSE
 from videopasta.tiny.render import MODEL_SIZE, frames, write_video
 from videopasta.tiny.world import NUM_TICKS, TICK_S, scenes
@@ -15,7 +15,7 @@ from videopasta.video import ClipRequest, decode_clip
 
 def test_decoded_frames_are_the_drawn_ones(tmp_path: Path):
     """Through H.264 and the resize, at the ticks of both plans, they differ by less than the noise of training."""
-    settings = load_config(GenerateConfig, DEMO_CONFIG, [])
+    settings = load_config(GenerateConfig, GENERATE_CONFIG, [])
     plans = {"dense": settings.plans.preferred.temporal, "sparse": settings.plans.adversarial}
     for scene in islice(scenes("test", seed=0), 5):
         write_video(scene, tmp_path / "clip.mp4")

@@ -1,8 +1,10 @@
 """Configuration: pydantic models and their loading. Imports neither torch, ray nor vllm.
 
-Every key, its default, its reason and its source stand beside it in `video.py`, `models.py`, `generate.py`, `train.py`.
+Every key, its default, its reason and its source stand beside it in `video.py`, `models.py`, `generate.py`, `train.py`,
+`evaluate.py`.
 """
 
+from videopasta.config.evaluate import BenchmarksConfig, EvaluateConfig, PreferenceConfig
 from videopasta.config.generate import FAILURE_MODES, FailureMode, GenerateConfig, SamplingConfig
 from videopasta.config.load import differences, dump_yaml, fingerprint, load_config
 from videopasta.config.models import ModelConfig, OpenAIModel, PoolConfig, VllmModel
@@ -19,7 +21,9 @@ from videopasta.config.video import (
 
 __all__ = [
     "FAILURE_MODES",
+    "BenchmarksConfig",
     "DecodeConfig",
+    "EvaluateConfig",
     "FailureMode",
     "FpsPlan",
     "GenerateConfig",
@@ -31,6 +35,7 @@ __all__ = [
     "PixelBudget",
     "PlanConfig",
     "PoolConfig",
+    "PreferenceConfig",
     "SamplingConfig",
     "TrainConfig",
     "UniformPlan",

@@ -5,10 +5,17 @@ Marks: [C] stated by the paper; [I] inferred from it; [default] ours.
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from videopasta.config.generate import FailureMode
+from videopasta.config.generate import FAILURE_MODES, FailureMode
 from videopasta.config.video import OPERATIONAL, DecodeConfig, Frozen
+
+
+def check_template(template: str) -> str:
+    """`template`, which must hold `{prompt}` once."""
+    if template.count("{prompt}") != 1:
+        raise ValueError(f"prompt_template={template!r}: must hold {{prompt}} once, where the query goes")
+    return template
 
 
 class ModeWeights(Frozen):
@@ -150,6 +157,11 @@ class TrainConfig(Frozen):
     prompts: Literal["aligned", "adversarial", "both"] = "aligned"
     """Which query the answers of a pair follow: the aligned one (the paper's), the misleading one that the rejected
     answer was given to, or each once."""
+    prompt_template: str = "{prompt}"
+    """What the model reads behind the video, with the query in the place of `{prompt}`: as it will be asked in use. A
+    model that was always asked with other words around a query is aligned with those words around it, too."""
+    failure_modes: tuple[FailureMode, ...] = FAILURE_MODES
+    """Which pairs take part; the others are left out and counted."""
     loss: LossConfig = LossConfig()
     """The loss."""
     lora: LoraConfig | None = LoraConfig()
@@ -188,6 +200,11 @@ class TrainConfig(Frozen):
     """The cache of features."""
     tracking: TrackingConfig = Field(default=TrackingConfig(), json_schema_extra=OPERATIONAL)
     """Where metrics go."""
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _holds_the_query(cls, template: str) -> str:
+        return check_template(template)
 
     @model_validator(mode="after")
     def _possible(self) -> "TrainConfig":

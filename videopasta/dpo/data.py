@@ -102,11 +102,13 @@ def select(rows: Iterable[Mapping[str, Any]], config: TrainConfig) -> Selection:
     kept: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         reason = _fault(row) or ("duplicate" if row["pair_id"] in kept else None)
+        if reason is None and row["failure_mode"] not in config.failure_modes:
+            reason = "other_failure_mode"
         if reason:
             skipped[reason] += 1
         else:
             kept[row["pair_id"]] = row
-    clips = group(kept.values(), config.prompts)
+    clips = group(kept.values(), config.prompts, config.prompt_template)
     held_out = _held_out({clip.video_sha256 for clip in clips}, config.validation.share, config.seed)
     return Selection(
         tuple(clip for clip in clips if clip.video_sha256 not in held_out),

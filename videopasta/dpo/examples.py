@@ -57,10 +57,11 @@ Prompts = Literal["aligned", "adversarial", "both"]
 """Which query the answers follow, as `TrainConfig.prompts`."""
 
 
-def group(rows: Iterable[Mapping[str, Any]], prompts: Prompts = "aligned") -> list[Clip]:
+def group(rows: Iterable[Mapping[str, Any]], prompts: Prompts = "aligned", template: str = "{prompt}") -> list[Clip]:
     """Clips and their pairs in the order of their ids, whatever the rows' order.
 
     The same video under two frame plans makes two. A pair that follows its adversarial query has a pair_id of its own.
+    `template` as `TrainConfig.prompt_template`.
     """
     clips: dict[str, Clip] = {}
     pairs: dict[str, list[Pair]] = {}
@@ -74,7 +75,8 @@ def group(rows: Iterable[Mapping[str, Any]], prompts: Prompts = "aligned") -> li
         if prompts != "aligned" and row["adversarial_query"]:
             asked["adversarial"] = (f"{row['pair_id']}/adversarial", row["adversarial_query"])
         pairs.setdefault(clip.key, []).extend(
-            Pair(pair_id, row["failure_mode"], text, row["chosen"], row["rejected"]) for pair_id, text in asked.values()
+            Pair(pair_id, row["failure_mode"], template.replace("{prompt}", text), row["chosen"], row["rejected"])
+            for pair_id, text in asked.values()
         )
     return [
         replace(clips[key], pairs=tuple(sorted(pairs[key], key=lambda pair: pair.pair_id)))

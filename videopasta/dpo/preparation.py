@@ -82,9 +82,9 @@ def _references(
     unwritten: dict[str, Logps] = {}
     for number in range(team.most(len(packs))):
         if number >= len(packs):
-            _speak(filler, video, features)
+            logps_of(filler, video, features)
             continue
-        unwritten |= _speak(packs[number], video, features)
+        unwritten |= logps_of(packs[number], video, features)
         if (number + 1) % _PACKS_PER_PART == 0 or number + 1 == len(packs):
             store.add(unwritten)
             found |= unwritten
@@ -92,7 +92,9 @@ def _references(
     return {content: logps for part in team.gather(found) for content, logps in part.items()}
 
 
-def _speak(made: Sequence[Tree], video: QwenVideo, features: FeatureSource) -> dict[str, Logps]:
+@torch.no_grad()
+def logps_of(made: Sequence[Tree], video: QwenVideo, features: FeatureSource) -> dict[str, Logps]:
+    """Of all pairs of a pack under the model as it is, by `Clip.content_of`."""
     spoken = speak(video, made, {tree.clip.key: features.of(tree.clip) for tree in made})
     contents = [tree.clip.content_of(pair) for tree in made for pair in tree.pairs]
     sides = zip(contents, spoken.chosen.tolist(), spoken.rejected.tolist(), strict=True)

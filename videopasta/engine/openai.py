@@ -19,6 +19,8 @@ from videopasta.config import OpenAIModel
 from videopasta.engine.protocol import Answer, ModelId, Request, RequestError, Token, Usage, Video
 
 JPEG_QUALITY = 95
+MAX_TOP_LOGPROBS = 20
+"""The most that OpenAI's protocol tells of."""
 NUM_ENCODED_VIDEOS = 8
 """Encoded videos kept per engine: a clip's requests are in flight together, so few clips are waited for at once."""
 
@@ -54,6 +56,8 @@ class OpenAIEngine:
             arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
         if request.top_logprobs is not None:
             arguments |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        if request.choices:
+            arguments |= {"logprobs": True, "top_logprobs": MAX_TOP_LOGPROBS}
         try:
             async with self._slots, self._limiter:
                 completion = await self._client.chat.completions.create(
@@ -73,7 +77,7 @@ class OpenAIEngine:
         except openai.APIError as error:
             retries = f"after {self._config.max_retries} retries"
             raise RequestError("endpoint_failed", f"{self._config.base_url} {retries}: {error!r}") from error
-        return _answer(completion)
+        return _answer(completion, request)
 
     def _encode_once(self, video: Video) -> "asyncio.Task[list[dict[str, Any]]]":
         """All requests about a video send the same bytes: encoded once, and known to the server's prefix cache."""
@@ -88,12 +92,13 @@ class OpenAIEngine:
         """See `Engine.close`. Sockets close with the process."""
 
 
-def _answer(completion: Any) -> Answer:
+def _answer(completion: Any, request: Request) -> Answer:
     choice, usage = completion.choices[0], completion.usage
     if usage is None:
         raise RequestError("endpoint_failed", "an answer without token counts (usage)")
     details = usage.prompt_tokens_details
     places = choice.logprobs.content if choice.logprobs else []
+    first = {top.token.strip(): top.logprob for top in reversed(places[0].top_logprobs)} if places else {}
     return Answer(
         text=(choice.message.content or "").strip(),
         finish_reason=choice.finish_reason,
@@ -105,7 +110,10 @@ def _answer(completion: Any) -> Answer:
         tokens=tuple(
             Token(place.token, place.logprob, tuple((top.token, top.logprob) for top in place.top_logprobs))
             for place in places
-        ),
+        )
+        if request.top_logprobs is not None
+        else (),
+        choice_logprobs=tuple(first.get(text.strip()) for text in request.choices),
     )
 
 

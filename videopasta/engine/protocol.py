@@ -39,6 +39,13 @@ class Request:
     """When given, the text is JSON of this schema (if `finish_reason` is "stop")."""
     top_logprobs: int | None = None
     """None: no log-probs. n >= 0: those of the answer's tokens, and of the n likeliest at each place."""
+    choices: tuple[str, ...] = ()
+    """When given, the answer tells how likely it was to begin with each of these, one token each: letters of options.
+    Not together with `top_logprobs`."""
+
+    def __post_init__(self) -> None:
+        if self.choices and self.top_logprobs is not None:
+            raise ValueError("choices and top_logprobs in one request; ask for one of them")
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Answer:
     usage: Usage
     tokens: tuple[Token, ...] = ()
     """Empty unless log-probs were asked for."""
+    choice_logprobs: tuple[float | None, ...] = ()
+    """Of the request's `choices`, natural logarithms before temperature; None where the endpoint does not tell."""
     prompt_token_ids: tuple[int, ...] | None = field(default=None, repr=False)
     """The whole prompt, video placeholders expanded; None when the endpoint does not tell."""
 

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -96,7 +96,8 @@ class VllmEngine:
 
     async def generate(self, request: Request) -> Answer:
         """See `Engine.generate`."""
-        output = await self._driver.generate(self._prompt(request), _params(request))
+        choices = self._choice_ids(request)
+        output = await self._driver.generate(self._prompt(request), _params(request, choices))
         completion = output.outputs[0]
         tokens: tuple[Token, ...] = ()
         if request.top_logprobs is not None:
@@ -113,6 +114,7 @@ class VllmEngine:
                 cached_tokens=output.num_cached_tokens or 0,
             ),
             tokens=tokens,
+            choice_logprobs=tuple(completion.logprobs[0][choice].logprob for choice in choices),
             prompt_token_ids=tuple(output.prompt_token_ids),
         )
 
@@ -137,6 +139,18 @@ class VllmEngine:
         rest = (await answer).outputs[0].text[said:]
         if rest:
             yield rest
+
+    def _choice_ids(self, request: Request) -> list[int]:
+        """The token of each choice.
+
+        Raises:
+            RequestError: the model has none of its own for one of them.
+        """
+        ids = [self._tokenizer.encode(choice, add_special_tokens=False) for choice in request.choices]
+        for choice, found in zip(request.choices, ids, strict=True):
+            if len(found) != 1:
+                raise RequestError("engine_refused", f"choice {choice!r} is {len(found)} tokens of this model, not one")
+        return [found[0] for found in ids]
 
     def _prompt(self, request: Request) -> dict[str, Any]:
         content = request.prompt if request.video is None else f"{self._placeholder}{request.prompt}"
@@ -168,7 +182,7 @@ class VllmEngine:
         self._driver.close()
 
 
-def _params(request: Request) -> Any:
+def _params(request: Request, choices: Sequence[int] = ()) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
@@ -178,6 +192,7 @@ def _params(request: Request) -> Any:
         max_tokens=request.sampling.max_tokens,
         seed=request.seed,
         logprobs=request.top_logprobs,
+        logprob_token_ids=list(choices) or None,
         structured_outputs=StructuredOutputsParams(json=request.json_schema) if request.json_schema else None,
     )
 

@@ -2,23 +2,22 @@
 
     entries ─ decode ─ query ─ response ─ judge ─► driver: commits shards        (each ─ is an actor pool)
 
-A row is `work` (JSON of `Work`) and `frames` (raw bytes per distinct frame plan). Neighbouring roles that
-name the same model share one pool, and then one engine answers both. A clip that fails keeps flowing as a
-`Work` with a `failure`, without frames. The driver alone writes: results are text, a few hundred kilobytes a
-clip, and one writer needs no bookkeeping to write each clip once.
+A row is a `Work` and its frames (`clip_stream.py`). Neighbouring roles that name the same model share one pool, and
+then one engine answers both. A clip that fails keeps flowing as a `Work` with a `failure`, without frames. The driver
+alone writes: results are text, a few hundred kilobytes a clip, and one writer needs no bookkeeping to write each clip
+once.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from videopasta.clip_stream import dataset, frames_of, pool_options, row, stream, value_of
 from videopasta.config import GenerateConfig, ModelConfig, PlanConfig
-from videopasta.config.models import PoolConfig
 from videopasta.engine import Engine, RequestError, Video, start_engine
 from videopasta.generate.asking import Asker, SeenVideo
 from videopasta.generate.judging import vote
@@ -27,14 +26,6 @@ from videopasta.generate.responses import respond
 from videopasta.generate.work import Failure, Work, already_committed, video_tokens
 from videopasta.prompts import PromptSet
 from videopasta.video import ClipRequest, DecodeWorker, ManifestEntry, VideoError
-
-ROW = pa.schema(
-    [
-        pa.field("work", pa.string()),
-        pa.field("frame_keys", pa.list_(pa.string())),
-        pa.field("frames", pa.list_(pa.large_binary())),  # one buffer per key: T * H * W * 3 bytes
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -82,24 +73,15 @@ def stream_works(
 
     A clip whose id is in `committed` ends after decoding as a duplicate: its content was done under another name.
     """
-    import ray
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # progress is told by clips, not by blocks
-    if config.object_store_gib is not None:
-        limit = int(config.object_store_gib * 2**30)
-        context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=limit)
-    # Blocks of one row, or a clip would wait for its neighbours, and its frames with it. `repartition` would
-    # make them too, but its tasks ask for a whole CPU, which a small machine never has beside the pools.
-    dataset: ray.data.Dataset = ray.data.from_arrow([_row(Work(entry=entry)) for entry in entries])
-    dataset = dataset.map_batches(
+    data = dataset((Work(entry=entry).model_dump_json() for entry in entries), config.object_store_gib)
+    data = data.map_batches(
         DecodeActor,
         fn_constructor_kwargs={"config": config, "committed": committed},
-        **_pool_options(config.decode_pool),
+        **pool_options(config.decode_pool),
     )
     last_judge = f"judge.{len(config.judge_model) - 1}"
     for stage in plan_stages(config):
-        dataset = dataset.map_batches(
+        data = data.map_batches(
             EngineActor,
             fn_constructor_kwargs={
                 "stage": stage,
@@ -107,32 +89,10 @@ def stream_works(
                 "prompts": prompts,
                 "last_role": last_judge,
             },
-            **_pool_options(stage.model.pool),
+            **pool_options(stage.model.pool),
         )
-    batches: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-    for batch in batches:
-        for text in batch["work"].to_pylist():
-            yield Work.model_validate_json(text)
-
-
-def _pool_options(pool: PoolConfig) -> dict[str, Any]:
-    import ray
-
-    return {
-        "batch_size": 1,
-        "batch_format": "pyarrow",
-        "zero_copy_batch": True,
-        "num_cpus": pool.num_cpus,
-        "num_gpus": pool.num_gpus,
-        "memory": pool.memory_gib * 2**30 or None,
-        "compute": ray.data.ActorPoolStrategy(
-            min_size=pool.min_size,
-            max_size=pool.max_size,
-            # Ray adds an actor only while the others have 1.75 times their share queued.
-            max_tasks_in_flight_per_actor=2 * pool.clips_in_flight,
-            max_concurrent_calls_per_actor=pool.clips_in_flight,
-        ),
-    }
+    for value in stream(data):
+        yield Work.model_validate_json(value)
 
 
 class DecodeActor:
@@ -145,7 +105,7 @@ class DecodeActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in, one row out."""
-        work = Work.model_validate_json(batch["work"][0].as_py())
+        work = Work.model_validate_json(value_of(batch))
         started = time.time()
         entry = work.entry
         request = ClipRequest(entry.uris[0], entry.start_s, entry.end_s, self._views, self._config.decode)
@@ -183,7 +143,8 @@ class EngineActor:
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in, one row out; the frames stay until the response is there."""
-        work, frames = _read_row(batch)
+        work = Work.model_validate_json(value_of(batch))
+        frames = frames_of(batch, work.plans.values())
         work = await play_roles(
             work,
             frames,
@@ -257,18 +218,5 @@ def seen_videos(work: Work, frames: dict[str, np.ndarray]) -> dict[str, SeenVide
     }
 
 
-def _row(work: Work, frames: dict[str, np.ndarray] | None = None) -> pa.Table:
-    frames = frames or {}
-    buffers = [array.tobytes() for array in frames.values()]
-    return pa.table({"work": [work.model_dump_json()], "frame_keys": [list(frames)], "frames": [buffers]}, schema=ROW)
-
-
-def _read_row(batch: pa.Table) -> tuple[Work, dict[str, np.ndarray]]:
-    """The row of a batch of one; the arrays are read-only views of Ray's shared memory."""
-    work = Work.model_validate_json(batch["work"][0].as_py())
-    shapes = {plan.key: (plan.num_frames, plan.height, plan.width, 3) for plan in work.plans.values()}
-    keys = batch["frame_keys"][0].as_py()
-    values = batch["frames"][0].values
-    return work, {
-        key: np.frombuffer(values[i].as_buffer(), np.uint8).reshape(shapes[key]) for i, key in enumerate(keys)
-    }
+def _row(work: Work, frames: Mapping[str, np.ndarray] | None = None) -> pa.Table:
+    return row(work.model_dump_json(), frames)

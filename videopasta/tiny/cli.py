@@ -11,8 +11,12 @@ from rich.progress import track
 
 app = typer.Typer(help="The embedded world: clips with known truth, and the small models that see them.")
 console = Console()
-DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
-"""Of `videopasta generate`, for the shipped models on clips of the world."""
+GENERATE_CONFIG, TRAIN_CONFIG, EVALUATE_CONFIG = (
+    Path(__file__).parent / f"{name}.yaml" for name in ("generate", "train", "evaluate")
+)
+"""Of the commands of these names, for the shipped models on clips of the world."""
+PROMPT_TEMPLATE = "Watch the video.\n{prompt}"
+"""How the response model was taught to be asked."""
 
 Split = Annotated[
     Literal["train", "validation", "test"],

@@ -716,6 +716,17 @@ def multiple_choice(question: Question, scene: Scene, rng: random.Random, *, non
     answer = question.answer(scene)
     if answer is None:
         raise ValueError(f"{question}: no answer in this scene, so no option would be right")
+    options = rng.sample(wrong_answers(question, answer, scene, rng), 3 if none_is_right else 2)
+    if not none_is_right:
+        options.insert(rng.randrange(3), answer)
+    lines = [f"{letter}. {claim.sentence}" for letter, claim in zip(LETTERS, options, strict=False)]
+    lines = [question.text(), *lines, f"D. {NONE_OF_THE_ABOVE}", "Answer with the letter."]
+    letter = "D" if none_is_right else LETTERS[options.index(answer)]
+    return MultipleChoice("\n".join(lines), letter, tuple(x for x in LETTERS[:3] if x != letter))
+
+
+def wrong_answers(question: Question, answer: Claim, scene: Scene, rng: random.Random) -> list[Claim]:
+    """At least three different claims that are false, and look like answers to `question`."""
     wrong = [claim for claim in question.possible(scene) if claim != answer]
     if len(wrong) < 3:
         misled = (mislead(answer, adversary, rng, scene).claim for adversary in ADVERSARIES[question.mode])
@@ -724,14 +735,7 @@ def multiple_choice(question: Question, scene: Scene, rng: random.Random, *, non
         (a, b), when = _pair(answer, rng), getattr(question, "when", "end")
         wrong += [c.Between(a, b, x, when) for x in SHAPES if x not in (a, b)]
         wrong += [c.Side(a, relation, b, when) for relation in c.RELATIONS]
-    wrong = [claim for claim in dict.fromkeys(wrong) if not claim.holds(scene)]
-    options: list[Claim] = rng.sample(wrong, 3 if none_is_right else 2)
-    if not none_is_right:
-        options.insert(rng.randrange(3), answer)
-    lines = [f"{letter}. {claim.sentence}" for letter, claim in zip(LETTERS, options, strict=False)]
-    lines = [question.text(), *lines, f"D. {NONE_OF_THE_ABOVE}", "Answer with the letter."]
-    letter = "D" if none_is_right else LETTERS[options.index(answer)]
-    return MultipleChoice("\n".join(lines), letter, tuple(x for x in LETTERS[:3] if x != letter))
+    return [claim for claim in dict.fromkeys(wrong) if not claim.holds(scene)]
 
 
 @dataclass(frozen=True)

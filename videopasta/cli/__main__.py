@@ -1,0 +1,5 @@
+"""`python -m videopasta.cli`."""
+
+from videopasta.cli import main
+
+main()

@@ -1,0 +1,88 @@
+"""The Ray Data graph of an evaluation: one row per clip, frames die when the model has answered.
+
+sheets ─ decode ─ answer ─ grade ─► driver: commits shards        (each ─ is an actor pool; grade where needed)
+"""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from videopasta.clip_stream import dataset, frames_of, pool_options, row, stream, value_of
+from videopasta.config import EvaluateConfig, ModelConfig
+from videopasta.engine import Video, start_engine
+from videopasta.evaluate.asking import ask, grade, to_grade
+from videopasta.evaluate.sheets import Sheet
+from videopasta.video import ClipRequest, DecodeWorker, Reason, VideoError
+
+_VIEW = "seen"
+
+
+def stream_sheets(sheets: Sequence[Sheet], config: EvaluateConfig) -> Iterator[Sheet]:
+    """Run the graph on the connected Ray cluster; yields each clip's sheet, answered or not, unordered."""
+    data = dataset(sheet.model_dump_json() for sheet in sheets)
+    data = data.map_batches(DecodeActor, fn_constructor_kwargs={"config": config}, **pool_options(config.decode_pool))
+    data = data.map_batches(AnswerActor, fn_constructor_kwargs={"config": config}, **pool_options(config.model.pool))
+    if config.grader_model is not None and any(to_grade(sheet.questions) for sheet in sheets):
+        data = data.map_batches(
+            GradeActor,
+            fn_constructor_kwargs={"config": config, "model": config.grader_model},
+            **pool_options(config.grader_model.pool),
+        )
+    for value in stream(data):
+        yield Sheet.model_validate_json(value)
+
+
+class DecodeActor:
+    """The frames of a clip, by a decoder process that can be killed; a clip that fails has a problem each question."""
+
+    def __init__(self, config: EvaluateConfig) -> None:
+        self._config = config
+        self._worker = DecodeWorker(config.decode)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """One row in, one row out."""
+        sheet = Sheet.model_validate_json(value_of(batch))
+        asked = sheet.questions[0]
+        request = ClipRequest(
+            asked.video_uri, asked.start_s, asked.end_s, {_VIEW: self._config.plan}, self._config.decode
+        )
+        try:
+            clip = self._worker.decode(request)
+            if clip.video_sha256 != asked.video_sha256:
+                raise VideoError(Reason.CHANGED, f"{asked.video_uri} is not the file that the questions are about")
+        except VideoError as error:
+            return row(sheet.failed(f"{error.reason}: {error.detail}").model_dump_json())
+        except RuntimeError as error:
+            # A mistake of ours that this file brings out: a row to report, not the end of everyone's run.
+            return row(sheet.failed(f"decoder_error: {error}").model_dump_json())
+        return row(sheet.having(plan=clip.plans[_VIEW]).model_dump_json(), clip.frames)
+
+
+class AnswerActor:
+    """Hosts the model and asks it, many clips at a time."""
+
+    def __init__(self, config: EvaluateConfig) -> None:
+        self._config = config
+        self._engine = start_engine(config.model, video=True)
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """One row in, one row out; the frames end here."""
+        sheet = Sheet.model_validate_json(value_of(batch))
+        if sheet.plan is not None:
+            frames = frames_of(batch, [sheet.plan])[sheet.plan.key]
+            key = f"{sheet.questions[0].video_sha256}-{sheet.plan.key}"
+            sheet = await ask(sheet, Video(frames, sheet.plan.sampled_fps, key), self._engine, self._config)
+        return row(sheet.model_dump_json())
+
+
+class GradeActor:
+    """Hosts the grader."""
+
+    def __init__(self, config: EvaluateConfig, model: ModelConfig) -> None:
+        self._config = config
+        self._engine = start_engine(model, video=False)
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """One row in, one row out."""
+        sheet = Sheet.model_validate_json(value_of(batch))
+        return row((await grade(sheet, self._engine, self._config)).model_dump_json())
