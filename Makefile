@@ -3,8 +3,9 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
+EVAL_VENV := .venv-eval
 
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test test-slow eval-env lint lock clean
 
 $(READY): requirements/cpu.txt pyproject.toml videopasta-torchvision.pth
 	python3 -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "videopasta needs Python 3.11 to 3.13")'
@@ -17,6 +18,15 @@ $(READY): requirements/cpu.txt pyproject.toml videopasta-torchvision.pth
 
 demo: $(READY) ## The whole road on clips made on the spot: preference pairs in .demo/pairs, held against the truth
 	$(VENV)/bin/videopasta demo
+
+eval-env: $(EVAL_VENV)/.ready ## lmms-eval, in an environment of its own: it wants other versions of what we use
+
+$(EVAL_VENV)/.ready: requirements/eval-cpu.txt pyproject.toml
+	test -x $(EVAL_VENV)/bin/python || python3 -m venv $(EVAL_VENV)
+	$(EVAL_VENV)/bin/python -m pip install --quiet --no-deps -r requirements/eval-cpu.txt
+	$(EVAL_VENV)/bin/python -c "import torch" 2>/dev/null || $(EVAL_VENV)/bin/python -m pip install --quiet "torch==2.13.0"
+	$(EVAL_VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
 
 test: $(READY) ## The default suite
 	$(PYTHON) -m pytest
@@ -32,11 +42,13 @@ lint: $(READY) ## Format, lint, types
 UV := uv pip compile pyproject.toml --quiet --no-header --no-emit-index-url --no-emit-find-links
 
 # The CPU lock wants a CPU wheel of torch in UV_FIND_LINKS: the registry's own build would pull its CUDA packages in.
-lock: ## Solve both locks anew, keeping their versions where they still fit; needs uv. Delete a line to move a pin
-	sed -i '/^torch==/d' requirements/cpu.txt
+lock: ## Solve the locks anew, keeping their versions where they still fit; needs uv. Delete a line to move a pin
+	sed -i '/^torch==/d' requirements/cpu.txt requirements/eval-cpu.txt
 	$(UV) --extra cpu --extra dev --override requirements/cpu-overrides.txt --python-version 3.11 -o requirements/cpu.txt
-	sed -i 's/+cpu$$//' requirements/cpu.txt
+	$(UV) --extra cpu --extra eval --override requirements/cpu-overrides.txt --python-version 3.11 -o requirements/eval-cpu.txt
+	sed -i 's/+cpu$$//' requirements/cpu.txt requirements/eval-cpu.txt
 	env -u UV_FIND_LINKS $(UV) --extra gpu --extra dev --python-version 3.12 -o requirements/gpu.txt
+	env -u UV_FIND_LINKS $(UV) --extra gpu --extra eval --python-version 3.12 -o requirements/eval-gpu.txt
 
 clean: ## Remove what the demo made
 	rm -rf .demo

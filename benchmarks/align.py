@@ -1,30 +1,26 @@
-"""Does training on the pairs help on unseen videos?
+"""Does training on the pairs help on unseen videos? The demo's road, with more clips and several seeds.
 
     python benchmarks/align.py --json benchmarks/results/align.json
 
-On the embedded world: pairs of 100 clips of the training world by `videopasta generate`, then `videopasta train`
-(videopasta/tiny/train.yaml) once a seed, then questions on 100 clips of the test world, whose combinations of shapes and
-colours the pairs never had: plainly, and as each adversary asks. `points` = adversarial questions answered rightly
-after training, less before, in points (mean over seeds); `plain_points` likewise of plain questions. Reward accuracy is
-of the pairs of the videos that the training held out, at the checkpoint that it calls the best.
+On the embedded world: pairs of 100 clips of the validation world by `videopasta generate`, `videopasta train` once a
+seed, and `videopasta evaluate` before and after on 100 clips of the test world, whose combinations of shapes and
+colours no pair and no model has seen; `videopasta compare` has the intervals. `points` = false premises rejected after
+training, less before; `plain_points` likewise of plain questions, both by what the model says. Reward accuracy is that
+of the pairs of videos that the trainings held out, with the model before as the reference.
 """
 
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from _common import arguments, machine, write_json
 
-from videopasta.config import FAILURE_MODES
-
-CONFIG = Path(__file__).parents[1] / "videopasta/tiny/train.yaml"
-TARGETS = {"adversarial": 15.0, "plain": -1.0, "reward_accuracy": 0.8}
+TARGETS = {"points": 15.0, "plain_points": -1.0, "reward_accuracy": 0.8}
 
 
 def main() -> None:
@@ -33,101 +29,80 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100, help="clips to make pairs of, and to ask about (default 100)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings (default 3)")
     parser.add_argument("--set", action="append", default=[], help="over the configuration, as of `videopasta train`")
+    parser.add_argument("--report", type=Path, help="keep the report here")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="vp-") as folder:
-        pairs = make_pairs(Path(folder), options.clips)
-        before = examine("tiny:vl", options.clips)
-        runs = [one_training(Path(folder), pairs, seed, options.set, options.clips) for seed in range(options.seeds)]
-    changes = {
-        kind: [100 * (mean(run["scores"], kind) - mean(before, kind)) for run in runs] for kind in ("misled", "plain")
-    }
-    accuracies = [run["reward_accuracy"] for run in runs]
-    print(f"\n{'':14}{'plain':>24}   {'adversarial':>24}   percent right, before and after (each seed)")
-    for mode in FAILURE_MODES:
-        cells = [
-            f"{100 * before[mode][kind]:5.1f} -> " + " ".join(f"{100 * run['scores'][mode][kind]:.1f}" for run in runs)
-            for kind in ("plain", "misled")
-        ]
-        print(f"{mode:14}" + "   ".join(f"{cell:>24}" for cell in cells))
+    with tempfile.TemporaryDirectory(prefix="vp-") as made:
+        folder = Path(made)
+        report = options.report or folder / "report"
+        compare(folder, options.clips, options.seeds, options.set, report)
+        value = json.loads((report / "report.json").read_text())
+        text = (report / "report.md").read_text()
+        accuracies = [best_accuracy(folder / f"aligned-{seed}") for seed in range(options.seeds)]
+    print(text)
+    points = {
+        name: 100 * next(one for one in value["changes"] if one["group"] == group and one["mode"] == "all"
+                         and one["way"] == "open")["change"]["value"]
+        for name, group in (("points", "false_premise"), ("plain_points", "plain"))
+    }  # fmt: skip
     print(
-        f"adversarial {spread(changes['misled'])} points (target +15), plain {spread(changes['plain'])} (at least -1), "
-        f"reward accuracy on unseen videos {spread(accuracies)} (0.8)"
+        f"false premises {points['points']:+.1f} points (target +15), plain {points['plain_points']:+.1f} (target -1), "
+        f"reward accuracy on unseen videos {statistics.fmean(accuracies):.2f} (0.8)"
     )
     write_json(
         options.json,
         {
-            "machine": machine(), "clips": options.clips, "set": options.set, "before": before, "runs": runs,
-            "points": statistics.fmean(changes["misled"]), "plain_points": statistics.fmean(changes["plain"]),
-            "reward_accuracy": statistics.fmean(accuracies), "changes": changes, "target": TARGETS,
+            "machine": machine(), "clips": options.clips, "set": options.set, **points,
+            "reward_accuracy": statistics.fmean(accuracies), "reward_accuracies": accuracies, "target": TARGETS,
+            "comparison": value,
         },
     )  # fmt: skip
 
 
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.fmean(values):.2f} ± {deviation:.2f}"
+def compare(folder: Path, num_clips: int, num_seeds: int, overrides: list[str], report: Path) -> None:
+    """The demo's road, once a seed from the training on."""
+    from videopasta.tiny.cli import EVALUATE_CONFIG, GENERATE_CONFIG, PROMPT_TEMPLATE, TRAIN_CONFIG
+
+    run = Runner(folder)
+    pairs, asked = folder / "pairs", folder / "questions"
+    run("tiny", "clips", folder / "videos", "--num", num_clips, "--split", "validation", "--seed", 1)
+    run("tiny", "clips", folder / "unseen", "--num", num_clips, "--split", "test", "--seed", 21)
+    run("generate", "--videos", folder / "videos", "--out", pairs, "--config", GENERATE_CONFIG)
+    run("questions", folder / "unseen", "--out", asked, "--prompt-template", PROMPT_TEMPLATE)
+    evaluate = ("evaluate", "--questions", asked, "--config", EVALUATE_CONFIG)
+    run(*evaluate, "--model", "tiny:vl", "--out", folder / "before")
+    for seed in range(num_seeds):
+        settings = [x for one in (*overrides, f"seed={seed}") for x in ("--set", one)]
+        aligned = folder / f"aligned-{seed}"
+        run("train", "--pairs", pairs, "--out", aligned, "--config", TRAIN_CONFIG, *settings)
+        run(*evaluate, "--model", aligned / "model", "--out", folder / f"after-{seed}")
+        print(f"seed {seed}: trained and evaluated", flush=True)
+    run("compare", folder / "before", *(folder / f"after-{seed}" for seed in range(num_seeds)), "--out", report)
 
 
-def mean(scores: dict[str, dict[str, float]], kind: str) -> float:
-    """Over the failure modes."""
-    return statistics.fmean(scores[mode][kind] for mode in FAILURE_MODES)
-
-
-def make_pairs(folder: Path, num_clips: int) -> Path:
-    """The output of a generate run on clips of the training world."""
-    from videopasta.tiny.cli import GENERATE_CONFIG
-    from videopasta.tiny.truth import write_clips
-    from videopasta.tiny.world import scenes
-
-    write_clips(islice(scenes("train", 12_345), num_clips), folder / "videos")
-    videopasta(
-        folder, "generate", "--videos", folder / "videos", "--out", folder / "pairs", "--config", GENERATE_CONFIG
-    )
-    return folder / "pairs"
-
-
-def one_training(folder: Path, pairs: Path, seed: int, overrides: list[str], num_clips: int) -> dict[str, Any]:
-    """Train and examine once."""
+def best_accuracy(aligned: Path) -> float:
+    """On the videos that the training held out, at the checkpoint that was exported."""
     from videopasta.dpo.trackers import read_metrics
 
-    out = folder / f"aligned-{seed}"
-    settings = [x for one in (*overrides, f"seed={seed}") for x in ("--set", one)]
-    videopasta(folder, "train", "--pairs", pairs, "--out", out, "--config", CONFIG, *settings)
-    rows = read_metrics(str(out))
-    scores = examine(str(out / "model"), num_clips)
-    accuracies = [row["validation/reward_accuracy"] for row in rows if "validation/reward_accuracy" in row]
-    print(f"seed {seed}: plain {mean(scores, 'plain'):.3f}, adversarial {mean(scores, 'misled'):.3f}", flush=True)
-    return {
-        "seed": seed, "scores": scores, "reward_accuracy": max(accuracies[1:]), "steps": rows[-1]["step"],
-        "seconds": sum(row.get("step_s", 0.0) for row in rows),
-    }  # fmt: skip
+    rows = read_metrics(str(aligned))
+    return max(row["validation/reward_accuracy"] for row in rows[1:] if "validation/reward_accuracy" in row)
 
 
-def examine(model: str, num_clips: int) -> dict[str, dict[str, float]]:
-    """Scores by failure mode, and by "mode/kind of question"."""
-    import torch
+class Runner:
+    """Runs `videopasta ...` with a Ray of its own; its output shows only when it fails."""
 
-    from videopasta.engine.models import local_path
-    from videopasta.tiny.learning import exam, models
-    from videopasta.tiny.learning.packing import Packer
+    def __init__(self, folder: Path) -> None:
+        (folder / "r").mkdir()
+        self._environment: dict[str, Any] = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+        self._environment["RAY_TMPDIR"] = str(folder / "r")
 
-    torch.set_num_threads(os.cpu_count() or 1)
-    loaded, tokenizer = models.load(Path(local_path(model)))
-    scores = exam.examine(loaded, Packer(tokenizer), split="test", seed=21, num_clips=num_clips)
-    return {name: asdict(score) for name, score in scores.items()}
-
-
-def videopasta(folder: Path, *arguments_: object) -> None:
-    """Run the command with a Ray of its own; its output shows only when it fails."""
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(folder / "r")}
-    (folder / "r").mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "videopasta.cli", *map(str, arguments_)],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"videopasta {arguments_[0]} failed:\n{(done.stdout + done.stderr)[-4000:]}")
+    def __call__(self, *arguments_: object) -> None:
+        """Raises SystemExit with the output of a command that fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "videopasta.cli", *map(str, arguments_)],
+            env=self._environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise SystemExit(f"videopasta {arguments_[0]} failed:\n{(done.stdout + done.stderr)[-4000:]}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from videopasta.config import (
+    EvaluateConfig,
     FpsPlan,
     GenerateConfig,
     NativePlan,
@@ -17,7 +18,8 @@ from videopasta.config import (
 )
 from videopasta.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+REPOSITORY = Path(__file__).parents[2]
+SHIPPED = sorted([*(REPOSITORY / "configs").glob("*.yaml"), *(REPOSITORY / "videopasta/tiny").glob("*.yaml")])
 
 
 def load(text: str, *overrides: str, folder: Path) -> GenerateConfig:
@@ -43,10 +45,11 @@ def test_empty_file_gives_the_defaults(tmp_path: Path):
     assert load("# nothing\n", folder=tmp_path) == GenerateConfig()
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_configurations_load(path: Path):
-    """Every file in configs/ is valid; those of trainings begin with dpo."""
-    kind = TrainConfig if path.name.startswith("dpo_") else GenerateConfig
+    """Every shipped file is valid for the command that its name begins with."""
+    kinds = {"dpo": TrainConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
+    kind = kinds.get(path.stem.partition("_")[0], GenerateConfig)
     assert isinstance(load_config(kind, path), kind)
 
 

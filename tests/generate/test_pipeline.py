@@ -7,11 +7,11 @@ import pytest
 
 from tests.generate.scripted_engine import ScriptedEngine, good_answer, kind_of
 from tests.works import NUM_FRAMES, make_decoded
+from videopasta.clip_stream import frames_of, row, value_of
 from videopasta.config import GenerateConfig, OpenAIModel, PoolConfig, VllmModel
 from videopasta.config.generate import PlansConfig, PreferredPlans, QueriesConfig
 from videopasta.config.video import NativePlan, UniformPlan
 from videopasta.engine import Request, RequestError
-from videopasta.clip_stream import frames_of, row, value_of
 from videopasta.generate.pipeline import plan_stages, play_roles, seen_videos, views
 from videopasta.generate.work import Work
 from videopasta.prompts import load_prompts

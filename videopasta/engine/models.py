@@ -1,13 +1,20 @@
 """From a model's name in the configuration to a local folder and a revision that identifies its weights."""
 
 import hashlib
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import filelock
 import httpx2
 
+from videopasta import storage
 from videopasta.errors import UserError
 from videopasta.tiny.names import PREFIX, check_name, folder_of
+
+MODELS = Path("~/.cache/videopasta/models")
+"""Copies of remote checkpoints."""
 
 
 def check_model(model: str, revision: str | None) -> None:
@@ -18,10 +25,16 @@ def check_model(model: str, revision: str | None) -> None:
     """
     if model.startswith(PREFIX):
         check_name(model.removeprefix(PREFIX))
+    elif _is_remote(model):
+        _listed(model)
     elif _is_folder(model):
         local_path(model)
     else:
         _check_on_hub(model, revision)
+
+
+def _is_remote(model: str) -> bool:
+    return "://" in model
 
 
 def _is_folder(model: str) -> bool:
@@ -52,19 +65,55 @@ def _check_on_hub(model: str, revision: str | None) -> None:
 
 
 def local_path(model: str) -> str:
-    """The folder or hub id to load `model` from; `tiny:NAME` comes with the package or is made on first use.
+    """The folder or hub id to load `model` from.
+
+    `tiny:NAME` comes with the package or is made on first use; a remote folder (s3://, gs://, ...) is copied to this
+    machine, once for as long as its files stay what they are.
 
     Raises:
         UserError: no such tiny model, or a path that does not exist.
     """
     if model.startswith(PREFIX):
         return str(folder_of(model.removeprefix(PREFIX)))
+    if _is_remote(model):
+        return str(_fetched(model))
     if _is_folder(model):
         path = Path(model).expanduser()
         if not (path / "config.json").is_file():
             raise UserError(f"model {model!r}: no config.json in {path}; give a checkpoint folder or a hub id")
         return str(path)
     return model
+
+
+def _listed(uri: str) -> list[storage.StoredFile]:
+    """The files of a remote checkpoint."""
+    files = storage.list_files(uri) if storage.kind(uri) == "folder" else []
+    if not any(file.uri.endswith("/config.json") for file in files):
+        raise UserError(f"model {uri!r}: no config.json there; give the folder of a checkpoint")
+    return files
+
+
+def _fetched(uri: str) -> Path:
+    """A copy of a remote checkpoint; several processes of a machine share it."""
+    files = _listed(uri)
+    filesystem, base = storage.resolve(uri)
+    infos = filesystem.get_file_info([storage.resolve(file.uri)[1] for file in files])
+    listing = [(info.path, info.size, str(info.mtime)) for info in infos]
+    folder = MODELS.expanduser() / hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            made = Path(tempfile.mkdtemp(dir=folder.parent))
+            try:
+                for info in infos:
+                    target = made / Path(info.path).relative_to(base)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with filesystem.open_input_stream(info.path) as source, target.open("wb") as copy:
+                        shutil.copyfileobj(source, copy, 1 << 24)
+                made.rename(folder)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+    return folder
 
 
 def absolute(model: str) -> str:

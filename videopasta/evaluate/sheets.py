@@ -104,7 +104,8 @@ def answer_rows(sheet: Sheet) -> list[dict[str, Any]]:
     """Rows as `ANSWERS` has them."""
     plan = sheet.plan and sheet.plan.to_dict()
     shared = {"frame_plan": plan, "model": sheet.model, "grader": sheet.grader}
-    return [shared | _row(question, said) for question, said in zip(sheet.questions, sheet.said, strict=True)]
+    empty = dict.fromkeys(ANSWERS.names)
+    return [empty | shared | _row(question, said) for question, said in zip(sheet.questions, sheet.said, strict=True)]
 
 
 def _row(question: Question, said: Said) -> dict[str, Any]:
