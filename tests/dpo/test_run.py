@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from tests.dpo.trainings import DECODE, make_config, make_rows, write_rows
 from videopasta.config import dump_yaml
 from videopasta.config.train import WorkersConfig
+from videopasta.dpo.fit import BEST
+from videopasta.dpo.run import _best
 from videopasta.dpo.trackers import read_metrics
 
 WATCHED = ("loss", "nll", "reward_chosen", "reward_rejected", "grad_norm", "validation/reward_accuracy")
@@ -92,6 +95,15 @@ def test_a_run_leaves_a_model_its_curves_and_its_numbers(unbroken):
     assert "| reward_accuracy |" in card
     assert (unbroken / "curves.png").stat().st_size > 10_000
     assert read_metrics(str(unbroken))[-1]["validation/reward_accuracy"] >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "exported"), [((0.5, 0.92, 0.91), 3), ((0.5, 0.92, 0.80), 2), ((0.9, 0.7, 0.6), 1)]
+)
+def test_of_checkpoints_that_differ_by_chance_the_last_is_exported(accuracies, exported):
+    """Within a standard error of the best, later is better; a real fall is not passed over."""
+    kept = [(f"step {n}", {BEST: value, "step": float(n)}) for n, value in enumerate(accuracies, start=1)]
+    assert _best(SimpleNamespace(best_checkpoints=kept), 200)[0] == f"step {exported}"
 
 
 def test_the_exported_model_says_the_same_everywhere(unbroken, folder):

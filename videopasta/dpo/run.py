@@ -104,7 +104,7 @@ def describe(plan: Plan) -> str:
 
 
 def train(plan: Plan, pairs: str, out: str, config: TrainConfig, console: Console) -> Outcome:
-    """Train on Ray, and export the checkpoint with the best reward accuracy on validation (or the last).
+    """Train on Ray, and export the checkpoint with the best reward accuracy on validation (see `_best`; or the last).
 
     Progress is shown on `console`.
 
@@ -135,7 +135,7 @@ def _train(plan: Plan, pairs: str, out: str, config: TrainConfig, run_file: RunF
             result = _fit(plan, pairs, out, config, run)
         if progress.news.failure:
             raise UserError(progress.news.failure)
-        best, metrics = _best(result)
+        best, metrics = _best(result, progress.news.plan.validation_pairs)
         outcome = Outcome(storage.join(out, "model"), int(metrics["step"]), metrics)
         _export(best, out, config, metrics, progress.news.plan)
     _draw(out)
@@ -223,14 +223,21 @@ def _user_error(error: BaseException | None) -> UserError | None:
     return None
 
 
-def _best(result: Any) -> tuple[Any, dict[str, float]]:
-    """The checkpoint to export, with its metrics."""
+def _best(result: Any, num_pairs: int) -> tuple[Any, dict[str, float]]:
+    """The checkpoint to export, with its metrics: the last one that is not worse than the best by more than chance.
+
+    Reward accuracy is near its height long before answers are, so of those within a standard error of the best (of a
+    share of `num_pairs`), the last one counts.
+    """
     from videopasta.dpo.fit import BEST
 
-    scored = [(checkpoint, metrics) for checkpoint, metrics in result.best_checkpoints or [] if BEST in metrics]
-    if scored:
-        return max(scored, key=lambda one: (one[1][BEST], one[1]["step"]))
-    return max(result.best_checkpoints, key=lambda one: one[1]["step"])
+    found = result.best_checkpoints
+    scores = [metrics[BEST] for _, metrics in found if BEST in metrics]
+    if scores:
+        best = max(scores)
+        enough = best - math.sqrt(best * (1 - best) / num_pairs)
+        found = [(checkpoint, metrics) for checkpoint, metrics in found if metrics.get(BEST, -1.0) >= enough]
+    return max(found, key=lambda one: one[1]["step"])
 
 
 def _export(best: Any, out: str, config: TrainConfig, metrics: Mapping[str, float], trained: Any) -> None:

@@ -81,7 +81,7 @@ def comparison_tables(made: Comparison) -> list[RenderableType]:
 def _short(made: Comparison, group: str) -> list[Cell]:
     """All failure modes together, and each of them asked openly: the report has the rest."""
     cells = [cell for cell in made.changes if cell.group == group and "/" not in cell.mode]
-    return [cell for cell in cells if cell.mode == ALL or cell.way == "open"]
+    return [cell for cell in cells if cell.way == "open" or (cell.mode == ALL and cell.way == "choice")]
 
 
 def _share(value: Share | None, mode: str) -> str:
