@@ -5,6 +5,7 @@ clips are drawn with replacement, 1,000 times with a fixed seed, and the percent
 of the same rows before and after: paired, and so are its draws.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,8 @@ class Share:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values: JSON has no NaN."""
-        return vars(self) if self.count else {"value": None, "low": None, "high": None, "count": 0}
+        empty = {"value": None, "low": None, "high": None, "count": self.count}
+        return empty if math.isnan(self.value) else dict(vars(self))
 
 
 @dataclass(frozen=True)

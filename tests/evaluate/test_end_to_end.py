@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from tests.dpo.trainings import make_config, make_rows, write_rows
 from videopasta.config import EvaluateConfig, VllmModel, load_config
+from videopasta.errors import UserError
 from videopasta.evaluate import preference
 from videopasta.evaluate.questions import read_questions
 from videopasta.evaluate.run import read_evaluation
@@ -89,16 +91,18 @@ def once(evaluate, tmp_path_factory):
     return out
 
 
-def without_run(out: Path) -> dict[str, dict]:
-    """Rows by question; fails on a question that stands twice in the shards."""
+def rows_by_id(out: Path, *, asked_again: bool = False) -> dict[str, dict]:
+    """Rows by question; fails on a question that stands twice in the shards, unless some were to be asked again."""
+    shards = pq.read_table(out / "answers").num_rows
     rows = read_evaluation(str(out)).answers
+    assert shards == len(rows) or asked_again
     return {row["question_id"]: row for row in rows}
 
 
 def test_every_question_has_a_row(once, asked):
     """Asked openly where it can be, with its options where it has some, and scored in each way."""
     questions = {one.question_id: one for one in read_questions(str(asked / "q"))}
-    rows = without_run(once)
+    rows = rows_by_id(once)
     assert rows.keys() == questions.keys()
     for name, row in rows.items():
         assert (row["open_right"] is not None) == questions[name].is_open
@@ -119,7 +123,7 @@ def test_the_same_model_evaluated_twice_scores_the_same(once, evaluate, tmp_path
     """Every answer, letter and log-prob."""
     code, output = evaluate(tmp_path / "again")
     assert code == 0, output
-    assert without_run(tmp_path / "again") == without_run(once)
+    assert rows_by_id(tmp_path / "again") == rows_by_id(once)
 
 
 def test_a_killed_evaluation_goes_on_to_the_same_answers(once, evaluate, tmp_path):
@@ -132,7 +136,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_answers(once, evaluate, tmp_pat
     assert first
     code, output = evaluate(out, *more)
     assert code == 0, output
-    assert without_run(out) == without_run(once)
+    assert rows_by_id(out) == rows_by_id(once)
     assert len(list((out / "answers").glob("part-*"))) == NUM_CLIPS
 
 
@@ -145,14 +149,14 @@ def test_a_video_that_is_gone_is_named_and_asked_about_when_it_is_back(once, eva
         code, output = evaluate(out)
         assert code == 0, output
         assert "missing" in output
-        lost = [row for row in without_run(out).values() if row["problem"]]
+        lost = [row for row in rows_by_id(out).values() if row["problem"]]
         assert {row["video_uri"] for row in lost} == {str(clip)}
         assert all(row["open_right"] is None and row["choice_right"] is None for row in lost)
     finally:
         shutil.move(tmp_path / "away.mp4", clip)
     code, output = evaluate(out)
     assert code == 0, output
-    assert without_run(out) == without_run(once)
+    assert rows_by_id(out, asked_again=True) == rows_by_id(once)
 
 
 def test_another_model_does_not_go_on_in_the_same_folder(once, evaluate):
@@ -174,13 +178,13 @@ def test_open_answers_about_real_videos_are_graded_by_a_model(asked, videopasta,
     )
     code, output = videopasta(*arguments, "--out", tmp_path / "graded", "--set", grader)
     assert code == 0, output
-    graded = [row for row in without_run(tmp_path / "graded").values() if row["open_text"] is not None]
+    graded = [row for row in rows_by_id(tmp_path / "graded").values() if row["open_text"] is not None]
     assert graded
     assert all(row["grader"].startswith("tiny:random-judge@sha256:") for row in graded)
     assert all(isinstance(row["open_right"], bool) or row["open_why"] == "grader_unreadable" for row in graded)
     code, output = videopasta(*arguments, "--out", tmp_path / "alone")
     assert code == 0, output
-    alone = [row for row in without_run(tmp_path / "alone").values() if row["open_text"] is not None]
+    alone = [row for row in rows_by_id(tmp_path / "alone").values() if row["open_text"] is not None]
     assert {(row["open_right"], row["open_why"]) for row in alone} == {(None, "no_grader")}
     assert "not graded: no_grader" in output
 
@@ -210,12 +214,43 @@ def test_log_probs_of_pairs_are_the_trainers(tmp_path):
         update={"model": VllmModel(model=trained.model), "prompt_template": "{prompt}", "decode": trained.decode}
     )
     held = preference.held_out(str(tmp_path / "pairs"), None, config)
-    scored = preference.score(held.clips, held.adversaries, preference.scoring_config(config))
+    scored = preference.Scorer(preference.scoring_config(config)).score(held.clips, held.adversaries)
     assert len(scored) == len(references) > 0
     for row in scored:
         assert row["problem"] is None
         assert row["logp_chosen"] == pytest.approx(references[row["content"]].chosen, abs=1e-4)
         assert row["logp_rejected"] == pytest.approx(references[row["content"]].rejected, abs=1e-4)
+
+
+def test_only_videos_that_a_training_held_out_are_unseen(tmp_path):
+    """The split of the training itself; other pairs than it was trained on are refused, for their split is not known."""
+    from videopasta.config import fingerprint
+    from videopasta.dpo.data import digest_rows, select
+    from videopasta.run_file import RunFile
+
+    rows = make_rows(tmp_path / "videos", num_clips=10)
+    write_rows(rows, tmp_path / "pairs/part-0.parquet")
+    trained = make_config(tmp_path)
+    RunFile(str(tmp_path / "training"), 1).create({"config": fingerprint(trained), "pairs": digest_rows(rows)})
+    config = load_config(EvaluateConfig, EVALUATE_CONFIG)
+    held = preference.held_out(str(tmp_path / "pairs"), str(tmp_path / "training"), config)
+    expected = {clip.video_sha256 for clip in select(rows, trained).validation}
+    assert {clip.video_sha256 for clip in held.clips} == expected != set()
+    write_rows(rows[:-3], tmp_path / "fewer/part-0.parquet")
+    with pytest.raises(UserError, match="trained on other pairs"):
+        preference.held_out(str(tmp_path / "fewer"), str(tmp_path / "training"), config)
+
+
+def test_scores_of_pairs_go_on_where_they_were(tmp_path):
+    """Those that are there are not computed again; a pair by another adversary is another pair."""
+    rows = make_rows(tmp_path / "videos", num_clips=3)
+    write_rows(rows, tmp_path / "pairs/part-0.parquet")
+    held = preference.held_out(str(tmp_path / "pairs"), None, load_config(EvaluateConfig, EVALUATE_CONFIG))
+    first = held.clips[0]
+    scored = {(pair.pair_id, first.content_of(pair)) for pair in first.pairs}
+    left = preference.less(held, scored)
+    assert left.num_pairs == held.num_pairs - len(first.pairs)
+    assert first.key not in {clip.key for clip in left.clips}
 
 
 def test_the_report_needs_nothing_beside_it(once, videopasta, tmp_path):
@@ -232,13 +267,11 @@ def test_the_report_needs_nothing_beside_it(once, videopasta, tmp_path):
     assert page.count("data:image/png;base64,") == 1
     assert "| plain questions, answered | all | generated answer |" in (tmp_path / "report/report.md").read_text()
     made = json.loads((tmp_path / "report/report.json").read_text())
-    assert made["num_compared"] == made["num_questions"] == len(without_run(once))
+    assert made["num_compared"] == made["num_questions"] == len(rows_by_id(once))
 
 
 def change_some_answers(out: Path) -> None:
     """Turn three open answers round, as another model's."""
-    import pyarrow.parquet as pq
-
     (file, *_) = (out / "answers").glob("part-*")
     table = pq.read_table(file)
     rows = table.to_pylist()
@@ -253,7 +286,7 @@ def change_some_answers(out: Path) -> None:
         ((), "nothing to evaluate"),
         (("--questions", "/nowhere"), "no such file"),
         (("--pairs", "/nowhere"), "nothing stands there"),
-        (("--questions", "Q", "--model", "/nowhere"), "no config.json|check|does not exist"),
+        (("--questions", "Q", "--model", "/nowhere"), "model '/nowhere': no config.json"),
         (("--benchmarks", "videomme", "--set", "benchmarks.python=/nowhere/python"), "make eval-env"),
     ],
 )

@@ -11,7 +11,9 @@ QUESTION = next(one for one in make_questions(num_clips=1) if one.kind == "answe
     [
         ("B", "B"), ("b", "B"), ("B.", "B"), ("(C)", "C"), ("**D**", "D"), ("A) The circle", "A"),
         ("The answer is C.", "C"), ("Answer: B", "B"), ("Option D", "D"), ("The correct answer is A.", "A"),
-        ("B\nbecause it is so", "B"),
+        ("B\nbecause it is so", "B"), ("B is correct.", "B"), ("Option C is right", "C"), ("B because it is", "B"),
+        ("I think the answer is B", "B"), ("C The circle", "C"),
+        ("A, B", None), ("A or B.", None), ("B and C are right", None), ("The answer is A. Or is the answer B?", None),
         ("A circle moves.", None), ("", None), ("I do not know.", None), ("E", None), ("Because", None),
     ],
 )  # fmt: skip
@@ -25,12 +27,21 @@ def test_option_is_read_by_its_words():
     first, second = QUESTION.options[:2]
     assert read_letter(f"I think {first}", QUESTION) == "A"
     assert read_letter(f"{first} {second}", QUESTION) is None
+    assert read_letter(f"It is not so that {first}", QUESTION) is None
+
+
+def test_the_longer_option_is_meant_where_one_holds_the_other():
+    """Its words hold the shorter one's."""
+    nested = QUESTION.model_copy(update={"options": ("A dog.", "A dog and a cat.", "A cow.", "None of the above.")})
+    assert read_letter("A dog and a cat", nested) == "B"
+    assert read_letter("a dog", nested) == "A"
 
 
 def test_likeliest_letter():
-    """The highest of the log-probs that are known; none where none is."""
+    """The highest of the log-probs that are known; none where none is, or two are equal."""
     assert likeliest((-3.0, None, -1.0, -2.0), QUESTION) == "C"
     assert likeliest((None, None, None, None), QUESTION) is None
+    assert likeliest((-1.0, -3.0, -2.0, -1.0), QUESTION) is None
 
 
 def test_no_letter_is_not_right():

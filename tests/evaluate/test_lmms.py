@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import REPOSITORY
@@ -63,6 +65,97 @@ def test_the_task_scores_as_we_do(answerer, wanted):
     assert (task.plain(scored), task.adversarial(scored), task.handled(scored)) == wanted
 
 
+def test_the_number_of_a_benchmark_is_in_percent_and_of_all_its_parts():
+    """MVBench is the mean of its parts, whatever other numbers stand beside."""
+    parts = {"mvbench_action_antonym/mvbench_accuracy": 80.0, "mvbench_scene_transition/mvbench_accuracy": 40.0}
+    assert profiles.headline("mvbench", parts) == ("mvbench_accuracy", 60.0)
+    assert profiles.headline("perceptiontest_val_mc", {"accuracy": 0.5}) == ("accuracy", 50.0)
+    assert profiles.headline("vinoground", {f"vinoground_score/{n}": float(n) for n in range(3)})[1] == 2.0
+    assert profiles.headline("videomme", {"something": 1.0}) is None
+
+
+def test_captioning_is_left_out_of_tempcompass():
+    """Its grader is OpenAI's API."""
+    assert profiles.run_names("tempcompass") == (
+        "tempcompass_multi_choice", "tempcompass_yes_no", "tempcompass_caption_matching",
+    )  # fmt: skip
+    assert profiles.run_names("mvbench") == ("mvbench",)
+
+
+def write_output(folder: Path, results: dict, samples: dict[str, list[dict]] | None = None) -> None:
+    """As lmms-eval leaves it."""
+    (folder / "model").mkdir(parents=True)
+    (folder / "model/20260101_results.json").write_text(json.dumps({"results": results}))
+    for name, rows in (samples or {}).items():
+        text = "".join(json.dumps({"doc_id": n, **row}) + "\n" for n, row in enumerate(rows))
+        (folder / f"model/20260101_samples_{name}.jsonl").write_text(text)
+
+
+def test_lists_of_scores_are_read(tmp_path: Path):
+    """Vinoground has three in one."""
+    write_output(tmp_path, {"vinoground": {"vinoground_score,none": [50.0, 30.0, 20.0], "alias": "vinoground"}})
+    metrics, _, _ = runner._read("vinoground", tmp_path)
+    assert profiles.headline("vinoground", metrics) == ("vinoground_score/2", 20.0)
+
+
+def test_answers_that_matched_no_rule_are_told(tmp_path: Path):
+    """They are counted, and so is what became of them; a rating that was not given is no score."""
+    rows = [
+        {"avg_accuracy": {"match_success": ok, "rating": rating}} for ok, rating in ((True, 1), (False, 0), (True, -1))
+    ]
+    name = "tempcompass_yes_no"
+    write_output(tmp_path, {name: {"avg_accuracy,none": 50.0}}, {name: rows})
+    _, samples, warnings = runner._read("tempcompass", tmp_path)
+    assert samples == {f"{name}/0": 1.0, f"{name}/1": 0.0}
+    assert warnings[0].startswith("1 answers matched no rule")
+
+
+def test_output_without_the_metric_is_a_problem(tmp_path: Path):
+    """An empty group is no score."""
+    write_output(tmp_path, {"mvbench": {" ": " "}})
+    with pytest.raises(ValueError, match="no metric that stands for mvbench"):
+        runner._read("mvbench", tmp_path)
+
+
+@pytest.fixture
+def ray_here(ray_folder):
+    """A Ray for this process."""
+    import ray
+
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=str(ray_folder))
+    yield
+    ray.shutdown()
+
+
+def test_a_benchmark_that_cannot_start_is_written_down(ray_here, tmp_path: Path):
+    """No interpreter on that machine: a failed result with the reason, which the next run tries again."""
+    out = str(tmp_path / "out")
+    config = make_benchmarks(python="/nowhere/python")
+    runner.run_all(["videomme"], "tiny:random-vl", None, out, config)
+    result = runner.read_results(out)["videomme"]
+    assert "does not start on this machine" in result.problem
+    assert result.metrics == {}
+
+
+def test_a_task_that_dies_is_written_down(ray_here, tmp_path: Path):
+    """An error in the task itself: the same."""
+    out = str(tmp_path / "out")
+    runner.run_all(["videomme"], "/nowhere/model", None, out, make_benchmarks())
+    assert "the task died" in runner.read_results(out)["videomme"].problem
+
+
+def test_nothing_outlives_the_time_limit(tmp_path: Path):
+    """The process and what it started are ended, and the output so far is kept."""
+    started = tmp_path / "pid"
+    program = f"import subprocess,time; p=subprocess.Popen(['sleep','60']); open('{started}','w').write(str(p.pid)); "
+    program += "print('so far', flush=True); time.sleep(60)"
+    log, problem = runner._run([sys.executable, "-c", program], 3.0, tmp_path / "log")
+    assert problem == "not done after 3 s"
+    assert log.strip() == "so far"
+    pid = int(started.read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_task_needs_local_videos(tmp_path: Path):
     """lmms-eval opens files."""
     remote = [one.model_copy(update={"video_uri": "s3://b/v.mp4"}) for one in make_questions(num_clips=1)]
@@ -111,7 +204,7 @@ def test_lmms_eval_runs_our_questions_on_the_shipped_model(tmp_path: Path):
     config = make_benchmarks(include_path=str(tmp_path / "tasks"))
     assert runner.resolve((task.TASK,), PYTHON, str(tmp_path / "tasks")) == ()
     out = str(tmp_path / "out")
-    result = runner.run_one(task.TASK, "tiny:vl", out, config.model_dump(mode="json"))
+    result = runner.run_one(task.TASK, "tiny:vl", None, out, config.model_dump(mode="json"))
     assert result.problem is None, result.problem
     assert set(result.metrics) >= {"plain", "adversarial", "handled"}
     assert result.asked_for["profile"] == "video"
@@ -128,7 +221,7 @@ def test_lmms_eval_runs_our_questions_on_the_shipped_model(tmp_path: Path):
 def test_a_benchmark_that_crashes_is_named(tmp_path: Path):
     """A dataset that is not to be had: its log is kept, the reason stands in the result, and no score."""
     out = str(tmp_path / "out")
-    result = runner.run_one("videomme", "tiny:vl", out, make_benchmarks(limit=1).model_dump(mode="json"))
+    result = runner.run_one("videomme", "tiny:vl", None, out, make_benchmarks(limit=1).model_dump(mode="json"))
     assert result.problem is not None
     assert "lmms-eval ended with code" in result.problem
     assert result.metrics == {}

@@ -1,4 +1,5 @@
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ from videopasta.evaluate.questions import (
     read_questions,
     write_questions,
 )
+from videopasta.tiny.questionnaire import from_scenes
+from videopasta.tiny.world import scenes
 
 
 def make_row(*, query: str = "Where is the cat?", adversary: str = "one", accepted: bool = True, **rest) -> dict:
     return {
-        "clip_id": "c", "video_uri": "/v.mp4", "video_sha256": "a" * 64, "start_s": None, "end_s": None,
+        "clip_id": "c", "video_info": {"duration_s": 8.0},
+        "video_uri": "/v.mp4", "video_sha256": "a" * 64, "start_s": None, "end_s": None,
         "failure_mode": "spatial", "prompt": query, "chosen": "On the mat.", "rejected": f"Wrong {adversary}.",
         "adversary": adversary, "adversarial_query": f"Why {adversary}?", "accepted": accepted,
     } | rest  # fmt: skip
@@ -63,10 +67,11 @@ def test_right_letters_are_spread():
 
 
 def test_same_seed_same_questions():
-    """Ids and options depend on the clips and the seed alone."""
-    once, again, other = (make_questions(seed=seed) for seed in (3, 3, 4))
+    """What is drawn about the same clips depends on the seed alone."""
+    clips = [(f"/{n}.mp4", f"{n:064x}", scene) for n, scene in enumerate(islice(scenes("test", 0), 6))]
+    once, again, other = (from_scenes(clips, per_mode=2, seed=seed) for seed in (3, 3, 4))
     assert once == again
-    assert {one.question_id for one in once}.isdisjoint(one.question_id for one in other)
+    assert once != other
 
 
 def test_candidates_give_each_kind_with_judged_answers_only():
@@ -78,6 +83,14 @@ def test_candidates_give_each_kind_with_judged_answers_only():
     }  # fmt: skip
     assert "Wrong four." not in str(found)
     assert set(found["none_of_the_above"][0].options) == {"Wrong one.", "Wrong two.", "Wrong three.", NONE_OF_THE_ABOVE}
+
+
+def test_a_span_is_kept_and_a_whole_video_has_none():
+    """Candidates have the span that was found, also of whole videos."""
+    whole, part = ({"start_s": 0.0, "end_s": 8.0}, {"start_s": 2.0, "end_s": 8.0})
+    spans = {(one.start_s, one.end_s) for one in from_candidates([make_row(**whole)], per_mode=1)}
+    assert spans == {(None, None)}
+    assert {(one.start_s, one.end_s) for one in from_candidates([make_row(**part)], per_mode=1)} == {(2.0, 8.0)}
 
 
 def test_one_wrong_answer_is_too_few_for_options():

@@ -35,12 +35,12 @@ def demo(
 
     _heading("3. Questions about clips that nobody has seen, before and after")
     tiny.clips(unseen, num=clips, split="test")
-    questions(str(unseen), asked, prompt_template=tiny.PROMPT_TEMPLATE)
+    questions(str(unseen), str(asked), prompt_template=tiny.PROMPT_TEMPLATE)
     for model, folder in (("tiny:vl", before), (f"{aligned}/model", after)):
         evaluate(folder, model, str(asked), pairs, aligned, config=tiny.EVALUATE_CONFIG)
 
     _heading("4. Before against after")
-    compare(before, [after], out / "report")
+    compare(before, [after], str(out / "report"))
 
 
 def _heading(text: str) -> None:

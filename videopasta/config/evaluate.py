@@ -36,7 +36,7 @@ class BenchmarksConfig(Frozen):
 
     profile: ProfileName = "video"
     """paper: frames as single images, as upstream's command ran. video: as one video, with its axis of time. The two
-    make different scores; each result names its own (videopasta/evaluate/benchmarks.py)."""
+    make different scores; each result names its own (videopasta/evaluate/lmms/profiles.py)."""
     model_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Of lmms-eval's model, over the profile's; `model` is set by `--model`."""
     python: str = Field(default=".venv-eval/bin/python", json_schema_extra=OPERATIONAL)

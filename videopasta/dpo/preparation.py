@@ -4,7 +4,7 @@ In: the pairs that were selected. Out: those whose video can be used, and the lo
 as it is before training. Each clip is the work of one worker; who has less to do waits for the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -82,9 +82,9 @@ def _references(
     unwritten: dict[str, Logps] = {}
     for number in range(team.most(len(packs))):
         if number >= len(packs):
-            logps_of(filler, video, features)
+            logps_of(filler, video, _features_of(filler, features))
             continue
-        unwritten |= logps_of(packs[number], video, features)
+        unwritten |= logps_of(packs[number], video, _features_of(packs[number], features))
         if (number + 1) % _PACKS_PER_PART == 0 or number + 1 == len(packs):
             store.add(unwritten)
             found |= unwritten
@@ -92,10 +92,14 @@ def _references(
     return {content: logps for part in team.gather(found) for content, logps in part.items()}
 
 
+def _features_of(made: Sequence[Tree], features: FeatureSource) -> dict[str, torch.Tensor]:
+    return {tree.clip.key: features.of(tree.clip) for tree in made}
+
+
 @torch.no_grad()
-def logps_of(made: Sequence[Tree], video: QwenVideo, features: FeatureSource) -> dict[str, Logps]:
-    """Of all pairs of a pack under the model as it is, by `Clip.content_of`."""
-    spoken = speak(video, made, {tree.clip.key: features.of(tree.clip) for tree in made})
+def logps_of(made: Sequence[Tree], video: QwenVideo, features: Mapping[str, torch.Tensor]) -> dict[str, Logps]:
+    """Of all pairs of a pack under the model as it is, by `Clip.content_of`; `features` by the key of their clip."""
+    spoken = speak(video, made, features)
     contents = [tree.clip.content_of(pair) for tree in made for pair in tree.pairs]
     sides = zip(contents, spoken.chosen.tolist(), spoken.rejected.tolist(), strict=True)
     return {content: Logps(chosen, rejected) for content, chosen, rejected in sides}

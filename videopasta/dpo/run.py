@@ -8,7 +8,6 @@ The same command goes on where an earlier one stopped, however it stopped.
 """
 
 import importlib.metadata
-import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from rich.console import Console
 
 from videopasta import storage
 from videopasta.config import TrainConfig, fingerprint
-from videopasta.dpo.data import COLUMNS, Selection, digest, pair_files, select
+from videopasta.dpo.data import COLUMNS, Selection, digest_rows, pair_files, select
 from videopasta.dpo.trackers import check_tracking
 from videopasta.engine.models import absolute, check_model
 from videopasta.errors import UserError
@@ -86,7 +85,7 @@ def plan_training(pairs: str, out: str, config: TrainConfig) -> Plan:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(selection.skipped.items()))
         raise UserError(f"--pairs {pairs}: no pair to train on; left out: {reasons or 'none, it is empty'}")
     check_model(config.model, config.revision)
-    depends_on = {"config": fingerprint(config), "pairs": digest(json.dumps(row, sort_keys=True) for row in rows)}
+    depends_on = {"config": fingerprint(config), "pairs": digest_rows(rows)}
     RunFile(out, SCHEMA_VERSION).check(depends_on)
     return Plan(tuple(files), selection, depends_on)
 
@@ -135,9 +134,10 @@ def _train(plan: Plan, pairs: str, out: str, config: TrainConfig, run_file: RunF
             result = _fit(plan, pairs, out, config, run)
         if progress.news.failure:
             raise UserError(progress.news.failure)
-        best, metrics = _best(result, progress.news.plan.validation_pairs)
+        trained = progress.news.plan
+        best, metrics = _best(result, trained.validation_pairs if trained else 0)
         outcome = Outcome(storage.join(out, "model"), int(metrics["step"]), metrics)
-        _export(best, out, config, metrics, progress.news.plan)
+        _export(best, out, config, metrics, trained)
     _draw(out)
     run_file.record(summary | {"finished": True, "exported_step": outcome.step})
     return outcome
@@ -235,7 +235,7 @@ def _best(result: Any, num_pairs: int) -> tuple[Any, dict[str, float]]:
     scores = [metrics[BEST] for _, metrics in found if BEST in metrics]
     if scores:
         best = max(scores)
-        enough = best - math.sqrt(best * (1 - best) / num_pairs)
+        enough = best - math.sqrt(best * (1 - best) / max(1, num_pairs))
         found = [(checkpoint, metrics) for checkpoint, metrics in found if metrics.get(BEST, -1.0) >= enough]
     return max(found, key=lambda one: one[1]["step"])
 

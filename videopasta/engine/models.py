@@ -88,18 +88,34 @@ def local_path(model: str) -> str:
 def _listed(uri: str) -> list[storage.StoredFile]:
     """The files of a remote checkpoint."""
     files = storage.list_files(uri) if storage.kind(uri) == "folder" else []
-    if not any(file.uri.endswith("/config.json") for file in files):
+    if storage.join(uri, "config.json") not in {file.uri for file in files}:
         raise UserError(f"model {uri!r}: no config.json there; give the folder of a checkpoint")
     return files
 
 
+def _state_of(uri: str) -> tuple[list[Any], str]:
+    """The files of a remote checkpoint, and 16 hex digits of their names, sizes and times."""
+    filesystem, _ = storage.resolve(uri)
+    infos = filesystem.get_file_info([storage.resolve(file.uri)[1] for file in _listed(uri)])
+    listing = [(info.path, info.size, str(info.mtime)) for info in infos]
+    return infos, hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
+
+
+def weights_of(model: str, revision: str | None) -> str | None:
+    """What tells a model from another one of the same name, without loading or copying it.
+
+    A local folder's content, a remote one's listing, else the revision.
+    """
+    if _is_remote(model):
+        return f"listing:{_state_of(model)[1]}"
+    return revision_of(local_path(model), revision, None)
+
+
 def _fetched(uri: str) -> Path:
     """A copy of a remote checkpoint; several processes of a machine share it."""
-    files = _listed(uri)
+    infos, state = _state_of(uri)
     filesystem, base = storage.resolve(uri)
-    infos = filesystem.get_file_info([storage.resolve(file.uri)[1] for file in files])
-    listing = [(info.path, info.size, str(info.mtime)) for info in infos]
-    folder = MODELS.expanduser() / hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
+    folder = MODELS.expanduser() / state
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{folder}.lock"):
         if not folder.is_dir():

@@ -40,8 +40,8 @@ def ablate(pairs: str, questions: str, out: Path, train_config: Path, evaluate_c
     from videopasta.dpo import run as training
 
     base = load_config(TrainConfig, train_config)
-    pairs = storage.absolute(pairs)
-    before = _evaluate(base.model, questions, str(out / "before"), evaluate_config, console)
+    base, pairs = load_config(TrainConfig, train_config), storage.absolute(pairs)
+    before = _evaluate(base.model, base.revision, questions, str(out / "before"), evaluate_config, console)
     found: dict[str, Comparison] = {}
     for name, modes in SUBSETS.items():
         console.rule(f"pairs: {name}", align="left")
@@ -50,18 +50,21 @@ def ablate(pairs: str, questions: str, out: Path, train_config: Path, evaluate_c
         plan = training.plan_training(pairs, aligned, config)
         console.print(training.describe(plan), highlight=False, markup=False)
         outcome = training.train(plan, pairs, aligned, config, console)
-        after = _evaluate(outcome.model, questions, str(out / name / "after"), evaluate_config, console)
+        after = _evaluate(outcome.model, None, questions, str(out / name / "after"), evaluate_config, console)
         found[name] = compare(before, [after])
     _write(found, out)
     return _table(found)
 
 
-def _evaluate(model: str, questions: str, out: str, config: Path, console: Console) -> run.Evaluation:
-    settings = run.anchored(load_config(EvaluateConfig, config, [f"model.model={model}"]))
+def _evaluate(
+    model: str, revision: str | None, questions: str, out: str, config: Path, console: Console
+) -> run.Evaluation:
+    named = [f"model.model={model}", f"model.revision={revision or 'null'}"]
+    settings = run.anchored(load_config(EvaluateConfig, config, named))
     out = storage.absolute(out)
     plan = run.plan_evaluation(out, settings, questions=questions)
     console.print(run.describe(plan, settings), highlight=False, markup=False)
-    return run.evaluate(plan, out, settings)
+    return run.evaluate(plan, out, settings, console)
 
 
 def _rows(found: dict[str, Comparison]) -> list[list[str]]:
@@ -70,7 +73,7 @@ def _rows(found: dict[str, Comparison]) -> list[list[str]]:
         for mode in ("all", *FAILURE_MODES):
             cell = Cell(group, mode, way)  # type: ignore[arg-type]
             changes = [made.changes.get(cell) for made in found.values()]
-            if all(changes):
+            if any(changes):
                 first = next(change for change in changes if change)
                 shown = [points(change.difference.change) if change else "-" for change in changes]
                 rows.append([f"{group} ({way})", mode, percent(first.difference.before), *shown])

@@ -47,6 +47,7 @@ async def _ask(question: Question, video: Video, engine: Engine, config: Evaluat
     choice = given.get("choice")
     return Said(
         open_text=clean(given["open"].text) if "open" in given else None,
+        open_cut="open" in given and given["open"].finish_reason == "length",
         choice_text=choice.text if choice else None,
         letter_logprobs=choice.choice_logprobs if choice else (),
     )

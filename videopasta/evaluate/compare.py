@@ -5,22 +5,35 @@ with 95 % intervals, paired by question, over clips; of several, the mean over t
 what was scored in all of them is compared; how much that is stands beside.
 """
 
+import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from videopasta.errors import UserError
-from videopasta.evaluate.lmms.profiles import PAPER_BENCHMARKS, headline
+from videopasta.evaluate.lmms.profiles import headline, paper_of
+from videopasta.evaluate.lmms.runner import Result
 from videopasta.evaluate.run import Evaluation
-from videopasta.evaluate.scores import Cell, Outcome, outcomes
+from videopasta.evaluate.scores import Cell, Outcome, outcomes, problems
 from videopasta.intervals import Difference, Share, difference, ratio, share
 
 BETA = 0.1
 """DPO's beta, by which implicit rewards are scaled: the trainer's default. Accuracies do not depend on it."""
 TOLERANCE = 0.01
 """A share that falls by more than this is called worse even where its interval reaches 0."""
+
+
+def verdict(change: Share) -> str:
+    """`better` or `worse` where the interval leaves 0 out; `worse?` where the share falls by more than `TOLERANCE`."""
+    if not change.count:
+        return ""
+    if change.low > 0:
+        return "better"
+    if change.high < 0:
+        return "worse"
+    return "worse?" if change.value < -TOLERANCE else ""
 
 
 @dataclass(frozen=True)
@@ -38,15 +51,8 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` where the interval leaves 0 out; `worse?` where it falls by more than `TOLERANCE`."""
-        change = self.difference.change
-        if not change.count:
-            return ""
-        if change.low > 0:
-            return "better"
-        if change.high < 0:
-            return "worse"
-        return "worse?" if change.value < -TOLERANCE else ""
+        """See `verdict`."""
+        return verdict(self.difference.change)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -70,12 +76,25 @@ class BenchmarkChange:
     task: str
     metric: str
     before: float | None
+    """The paper's benchmarks in percent, others as lmms-eval has them; None where there is a problem."""
     after: float | None
+    """Mean over the evaluations after."""
     change: Share | None
-    """In lmms-eval's unit, where its samples tell a score each; else there is no interval."""
+    """Of the mean over single questions, as a share, paired; None where lmms-eval's samples tell no score each. A
+    benchmark that averages over categories has another change, `after` less `before`."""
     paper: tuple[float, float] | None
     """Qwen2.5-VL-7B and VideoPASTA in the paper's Table 1, percent."""
     problem: str | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """See `verdict`; without single scores, by the change alone."""
+        if self.before is None or self.after is None:
+            return ""
+        if self.change is not None:
+            return verdict(self.change)
+        return "worse?" if self.after < self.before else ""
 
 
 @dataclass(frozen=True)
@@ -107,8 +126,12 @@ class Comparison:
     """By evaluation: reasons and questions."""
 
     def regressions(self) -> list[Cell]:
-        """What got worse."""
+        """Questions that are answered worse."""
         return [cell for cell, change in self.changes.items() if change.verdict.startswith("worse")]
+
+    def worse_benchmarks(self) -> list[BenchmarkChange]:
+        """Benchmarks that got worse."""
+        return [one for one in self.benchmarks if one.verdict.startswith("worse")]
 
 
 def compare(base: Evaluation, tuned: Sequence[Evaluation]) -> Comparison:
@@ -128,10 +151,10 @@ def compare(base: Evaluation, tuned: Sequence[Evaluation]) -> Comparison:
         if common:
             changes[cell] = _change(before[cell], [after[cell] for after in afters], common)
             compared |= common
-    return Comparison(
+    made = Comparison(
         base.model,
         tuple(one.model for one in tuned),
-        len(base.answers),
+        base.num_questions,
         len(compared),
         changes,
         _rewards(base, tuned),
@@ -139,6 +162,12 @@ def compare(base: Evaluation, tuned: Sequence[Evaluation]) -> Comparison:
         _changed(before, afters[0]),
         {one.uri: _problems(one) for one in (base, *tuned)},
     )
+    if not (made.changes or made.rewards or made.benchmarks):
+        raise UserError(
+            f"{base.uri} and {', '.join(one.uri for one in tuned)} have nothing in common that was scored; evaluate "
+            "both models on the same questions, pairs or benchmarks"
+        )
+    return made
 
 
 def _check(base: Evaluation, after: Evaluation) -> None:
@@ -148,13 +177,25 @@ def _check(base: Evaluation, after: Evaluation) -> None:
             raise UserError(
                 f"{after.uri}: its {name} are not those of {base.uri}; evaluate both models on the same ones"
             )
-    ours, theirs = ({k: v for k, v in one.fingerprint["config"].items() if k != "model"} for one in (base, after))
-    differing = [name for name in ours if ours[name] != theirs.get(name)]
+    ours, theirs = (dict(_asked(one.fingerprint["config"])) for one in (base, after))
+    differing = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
     if differing:
         raise UserError(
             f"{after.uri}: asked in another way than {base.uri} ({', '.join(differing)} differ); evaluate both models "
             "with the same configuration"
         )
+
+
+def _asked(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their path, but for the model's name; how benchmarks were run stands in each of their results."""
+    for name, value in config.items():
+        path = f"{prefix}{name}"
+        if path in ("model.model", "model.revision", "benchmarks"):
+            continue
+        if isinstance(value, Mapping):
+            yield from _asked(value, f"{path}.")
+        else:
+            yield path, value
 
 
 def _by_question(found: Mapping[Cell, list[Outcome]]) -> dict[Cell, dict[str, Outcome]]:
@@ -172,11 +213,11 @@ def _change(before: Mapping[str, Outcome], afters: Sequence[Mapping[str, Outcome
 
 
 def _rewards(base: Evaluation, tuned: Sequence[Evaluation]) -> dict[str, Rewards]:
-    reference = {row["content"]: row for row in base.preference if not row["problem"]}
+    reference = {(row["pair_id"], row["content"]): row for row in base.preference if not row["problem"]}
     groups: dict[str, list[tuple[str, float]]] = {}
     for after in tuned:
         for row in after.preference:
-            known = reference.get(row["content"])
+            known = reference.get((row["pair_id"], row["content"]))
             if known is None or row["problem"]:
                 continue
             chosen, rejected = (row[f"logp_{side}"] - known[f"logp_{side}"] for side in ("chosen", "rejected"))
@@ -190,29 +231,44 @@ def _rewards(base: Evaluation, tuned: Sequence[Evaluation]) -> dict[str, Rewards
 
 
 def _benchmarks(base: Evaluation, tuned: Sequence[Evaluation]) -> tuple[BenchmarkChange, ...]:
-    paper = {one.task: (one.base, one.aligned) for one in PAPER_BENCHMARKS}
-    found = []
-    for task in dict.fromkeys([*base.benchmarks, *(name for one in tuned for name in one.benchmarks)]):
-        results = [one.benchmarks.get(task) for one in (base, *tuned)]
-        problems = [
-            f"{one.uri}: not run" for one, result in zip((base, *tuned), results, strict=True) if result is None
-        ]
-        known = [result for result in results if result is not None]
-        problems += [result.problem for result in known if result.problem]
-        asked = {str({k: v for k, v in r.asked_for.items() if k != "model_args"}) for r in known}
-        if len(asked) > 1:
-            problems.append("run under different profiles or limits; not comparable")
-        if problems:
-            found.append(BenchmarkChange(task, "", None, None, None, paper.get(task), "; ".join(problems)))
-            continue
-        first, afters = known[0], known[1:]
-        name, before = headline(task, first.metrics) or ("", math.nan)
-        after = statistics.fmean(result.metrics.get(name, math.nan) for result in afters)
-        common = set(first.samples).intersection(*(result.samples for result in afters))
-        rows = [(s, first.samples[s], statistics.fmean(r.samples[s] for r in afters)) for s in sorted(common)]
-        change = difference(rows).change if rows else None
-        found.append(BenchmarkChange(task, name, before, after, change, paper.get(task), None))
-    return tuple(found)
+    tasks = dict.fromkeys([*base.benchmarks, *(name for one in tuned for name in one.benchmarks)])
+    return tuple(_benchmark(task, (base, *tuned)) for task in tasks)
+
+
+def _benchmark(task: str, evaluations: Sequence[Evaluation]) -> BenchmarkChange:
+    paper = paper_of(task)
+    values = (paper.base, paper.aligned) if paper else None
+    results = {one.uri: one.benchmarks.get(task) for one in evaluations}
+    known = [result for result in results.values() if result is not None]
+    problems = [f"{uri}: not run" for uri, result in results.items() if result is None]
+    problems += [f"{uri}: {result.problem}" for uri, result in results.items() if result and result.problem]
+    if len({_how(result) for result in known}) > 1:
+        problems.append("run in different ways (profile, limit or model arguments); not comparable")
+    headlines = [headline(task, result.metrics) for result in known]
+    if not problems and (None in headlines or len({found[0] for found in headlines if found}) > 1):
+        problems.append("the results have no metric in common")
+    if problems:
+        return BenchmarkChange(task, "", None, None, None, values, "; ".join(problems))
+    (name, before), *afters = [found for found in headlines if found is not None]
+    first, *rest = known
+    common = set(first.samples).intersection(*(result.samples for result in rest))
+    rows = [(s, first.samples[s], statistics.fmean(r.samples[s] for r in rest)) for s in sorted(common)]
+    return BenchmarkChange(
+        task, name, before, statistics.fmean(value for _, value in afters),
+        difference(rows).change if rows else None, values, None,
+        tuple(dict.fromkeys(text for result in known for text in result.warnings)),
+    )  # fmt: skip
+
+
+def _how(result: Result) -> str:
+    """All that makes a score but the model, and on how many GPUs it ran."""
+    asked = dict(result.asked_for)
+    asked["model_args"] = {
+        name: value
+        for name, value in asked.get("model_args", {}).items()
+        if name not in ("model", "tensor_parallel_size")
+    }
+    return json.dumps(asked, sort_keys=True)
 
 
 def _changed(
@@ -243,12 +299,12 @@ def _changed(
 
 
 def _problems(one: Evaluation) -> dict[str, int]:
-    from collections import Counter
-
-    from videopasta.evaluate.scores import problems
-
-    counts: Counter[str] = problems(one.answers)
+    counts = problems(one.answers)
     counts.update(f"pair: {row['problem']}" for row in one.preference if row["problem"])
+    if not one.finished:
+        counts["unfinished: its last run was broken off; run the same command again"] = max(
+            1, one.num_questions - len(one.answers)
+        )
     return dict(counts)
 
 
@@ -262,8 +318,3 @@ def points(share_: Share) -> str:
 def percent(value: float | None) -> str:
     """For people."""
     return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
-
-
-def shown_cells(changes: Iterable[Cell]) -> list[Cell]:
-    """Those that a table begins with: all failure modes together and each, without adversaries."""
-    return [cell for cell in changes if "/" not in cell.mode]

@@ -15,10 +15,13 @@ from videopasta.evaluate.questions import Question
 from videopasta.generate.asking import clean, parse_json
 
 _TEMPLATE = Path(__file__).parent / "templates/grade.j2"
-# A letter is one where a mark or the end follows: "A circle ..." names no option.
-_LETTER = re.compile(
-    r"[\W_]*(?:(?i:the\s+|correct\s+|best\s+|answer|option|is|:|\s)*)[\W_]*([A-Z])(?=[.):,*]|\s*$|\s*\n)"
-)
+# A letter where it stands as one. "A" alone before a word is an article: "A circle ..." names no option.
+_FIRST = re.compile(r"[\W_]*(?:([A-Z])(?=[.):,*]|\s*$|\s*\n|\s+(?:is|because|as|since)\b)|([B-Z])(?=\s))")
+_NAMED = re.compile(r"\b(?i:answer|option|choice)\b[\s:*]*(?:(?i:is|would be|should be)\b)?[\W_]*([A-Z])\b(?!['’])")
+_SEVERAL = re.compile(r"\b([A-Z])\b[.)]?\s*(?:,|/|\bor\b|\band\b)\s*\(?([A-Z])\b")
+_DENIAL = re.compile(r"\b(?:not|no|never|neither|nor|cannot)\b|n['’]t\b", re.IGNORECASE)
+UNREADABLE = "grader_unreadable"
+"""Why an open answer is not graded where the grader gave no verdict."""
 GRADE_SCHEMA: dict[str, object] = {
     "type": "object",
     "properties": {"reason": {"type": "string", "maxLength": 160}, "right": {"type": "boolean"}},
@@ -29,17 +32,29 @@ GRADE_SCHEMA: dict[str, object] = {
 
 def read_letter(text: str, question: Question) -> str | None:
     """The option that a generated answer names: by its letter, or by its words; None where it names none or several."""
-    begins = _LETTER.match(text)
-    if begins and begins[1] in question.letters:
-        return begins[1]
-    if (alone := text.strip(" .()*").upper()) and alone in list(question.letters):
+    letters = set(question.letters)
+    if (alone := text.strip(" .()*\n").upper()) in letters:
         return alone
-    named = {
-        letter
-        for letter, option in zip(question.letters, question.options, strict=True)
-        if _plain(option) and _plain(option) in _plain(text)
-    }
-    return named.pop() if len(named) == 1 else None
+    if any(letters.issuperset(pair) and pair[0] != pair[1] for pair in _SEVERAL.findall(text)):
+        return None
+    first = _FIRST.match(text)
+    named = {letter for letter in (*(first.groups() if first else ()), *_NAMED.findall(text)) if letter in letters}
+    if named:
+        return named.pop() if len(named) == 1 else None
+    return _by_words(text, question)
+
+
+def _by_words(text: str, question: Question) -> str | None:
+    """The longest option that stands in the text, where the rest of it denies nothing."""
+    said = f" {_plain(text)} "
+    found = [(len(words), letter, words) for letter, option in zip(question.letters, question.options, strict=True)
+             if (words := _plain(option)) and f" {words} " in said]  # fmt: skip
+    if not found:
+        return None
+    _, letter, longest = max(found)
+    others = [words for _, _, words in found if words not in longest]
+    denied = _DENIAL.search(said.replace(longest, " "))
+    return None if others or denied else letter
 
 
 def _plain(text: str) -> str:
@@ -47,10 +62,12 @@ def _plain(text: str) -> str:
 
 
 def likeliest(logprobs: Sequence[float | None], question: Question) -> str | None:
-    """The letter with the highest log-prob; None where none is known."""
+    """The letter with the highest log-prob; None where none is known, or where two share the highest."""
     told = zip(logprobs, question.letters, strict=True)
-    known = [(logprob, letter) for logprob, letter in told if logprob is not None]
-    return max(known)[1] if known else None
+    known = sorted((logprob, letter) for logprob, letter in told if logprob is not None)
+    if not known or (len(known) > 1 and known[-1][0] == known[-2][0]):
+        return None
+    return known[-1][1]
 
 
 def is_right_letter(letter: str | None, question: Question) -> bool:
@@ -80,7 +97,7 @@ def read_grade(text: str) -> tuple[bool | None, str]:
     value = parse_json(text) or {}
     right = value.get("right")
     if not isinstance(right, bool):
-        return None, "grader_unreadable"
+        return None, UNREADABLE
     return right, clean(str(value.get("reason") or ""))
 
 

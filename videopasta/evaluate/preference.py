@@ -6,7 +6,7 @@ The log-probs are those of the trainer's packed pass, which equal the engine's.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from videopasta import storage
 from videopasta.config import EvaluateConfig, TrainConfig, VllmModel
-from videopasta.dpo.data import COLUMNS, Selection, fitting, pair_files, select
+from videopasta.dpo.data import COLUMNS, Selection, digest_rows, fitting, pair_files, select
 from videopasta.dpo.examples import Clip, pack, trees
 from videopasta.dpo.reference import Logps
 from videopasta.errors import UserError
@@ -35,6 +35,10 @@ PREFERENCE = pa.schema(
         pa.field("problem", pa.string()),  # null, or why there are no log-probs
     ]
 )
+
+
+CLIPS_PER_PART = 16
+"""Clips between two writes: what a crash makes to be computed again. Their features wait in memory."""
 
 
 @dataclass(frozen=True)
@@ -64,31 +68,34 @@ def held_out(pairs: str, unseen_by: str | None, config: EvaluateConfig) -> HeldO
         schema = pq.read_schema(path, filesystem=filesystem)
         columns = [*COLUMNS, *(name for name in ("adversary",) if name in schema.names)]
         rows += pq.read_table(path, filesystem=filesystem, columns=columns).to_pylist()
-    seen = scoring_config(config, share=0.0)
-    selection = select(rows, seen)
+    selection = select(rows, scoring_config(config))
     clips = selection.train
     if unseen_by is not None:
         unseen = _unseen(unseen_by, rows)
         clips = tuple(clip for clip in clips if clip.video_sha256 in unseen)
-        if not clips:
-            raise UserError(
-                f"--unseen-by {unseen_by}: that training held none of the videos of {pairs} out; give the pairs it was "
-                "trained on, and train with validation.share above 0"
-            )
+    if not clips:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(selection.skipped.items()))
+        held = f"; --unseen-by {unseen_by} held no video of theirs out" if unseen_by else ""
+        raise UserError(f"--pairs {pairs}: no pair to score{held}; left out: {reasons or 'none'}")
     adversaries = {row["pair_id"]: row.get("adversary") for row in rows}
     return HeldOut(clips, adversaries, dict(selection.skipped))
 
 
 def _unseen(training: str, rows: Sequence[dict[str, Any]]) -> set[str]:
-    """The videos that a training held out, by the rule that it went by."""
+    """The videos that a training held out, by the rule that it went by: it depends on all pairs that it was given."""
     run = RunFile(training, 1).read()
-    if run is None or "pairs" not in run["fingerprint"]:
+    if run is None or "pairs" not in run["fingerprint"] or "loss" not in run["fingerprint"]["config"]:
         raise UserError(f"--unseen-by {training}: no run.json of a training; give the --out of `videopasta train`")
+    if digest_rows(rows) != run["fingerprint"]["pairs"]:
+        raise UserError(
+            f"--unseen-by {training}: it was trained on other pairs, so which videos of these it has not seen is not "
+            "known; give the pairs that it was trained on, or leave --unseen-by out for pairs of other videos"
+        )
     config = TrainConfig.model_validate(run["fingerprint"]["config"])
     return {clip.video_sha256 for clip in select(rows, config).validation}
 
 
-def scoring_config(config: EvaluateConfig, *, share: float = 0.0) -> TrainConfig:
+def scoring_config(config: EvaluateConfig) -> TrainConfig:
     """The trainer's configuration for a pass without training.
 
     Raises:
@@ -104,91 +111,103 @@ def scoring_config(config: EvaluateConfig, *, share: float = 0.0) -> TrainConfig
         {
             "model": config.model.model, "revision": config.model.revision, "dtype": wanted.dtype, "lora": None,
             "prompt_template": config.prompt_template, "tokens_per_pack": wanted.tokens_per_pack,
-            "max_answer_tokens": wanted.max_answer_tokens, "decode": config.decode, "validation": {"share": share},
-            "vision_cache": wanted.vision_cache, "workers": {"num_gpus": wanted.num_gpus},
+            "max_answer_tokens": wanted.max_answer_tokens, "decode": config.decode, "validation": {"share": 0.0},
+            "vision_cache": wanted.vision_cache,
+            "workers": {"num_cpus": max(1.0, wanted.num_cpus), "num_gpus": wanted.num_gpus},
             "attention": "flex" if wanted.num_gpus else "tree",
         }
     )  # fmt: skip
 
 
-def score(clips: Sequence[Clip], adversaries: dict[str, str | None], config: TrainConfig) -> list[dict[str, Any]]:
-    """Rows as `PREFERENCE` has them, for all pairs of `clips`; in this process, on its GPU where there is one."""
-    from videopasta.dpo import attention, policy
-    from videopasta.dpo.features import FeatureSource
-    from videopasta.dpo.preparation import logps_of
-    from videopasta.dpo.team import Team
-    from videopasta.dpo.vision_cache import VisionCache, tower_hash
+class Scorer:
+    """A model that gives log-probs of given answers, on a GPU where there is to be one. One process each."""
 
-    team = Team.current(use_gpu=config.workers.num_gpus > 0)
-    attention.register()
-    video, _ = policy.load_base(config, attention=attention.IMPLEMENTATIONS[config.attention])
-    video.model.to(team.device)
-    video.model.requires_grad_(False)
-    fit = fitting(
-        Selection(tuple(clips), ()),
-        video,
-        max_answer_tokens=config.max_answer_tokens,
-        tokens_per_pack=config.tokens_per_pack,
-    ).train
-    cache = VisionCache(
-        policy.folder_of(config), tower_hash(video.model.model.visual), int(config.vision_cache.max_gib * 2**30)
-    )
-    found: dict[str, Logps] = {}
-    lost: dict[str, str] = {}
-    with FeatureSource(video, cache, config.decode) as features:
+    def __init__(self, config: TrainConfig) -> None:
+        """Load it.
+
+        Args:
+            config: of `scoring_config`.
+        """
+        import torch
+
+        from videopasta.dpo import attention, policy
+        from videopasta.dpo.features import FeatureSource
+        from videopasta.dpo.team import Team
+        from videopasta.dpo.vision_cache import VisionCache, tower_hash
+
+        team = Team.current(use_gpu=config.workers.num_gpus > 0)
+        if config.workers.num_gpus == 0:
+            torch.set_num_threads(max(1, int(config.workers.num_cpus)))
+        attention.register()
+        self._config = config
+        self._video, _ = policy.load_base(config, attention=attention.IMPLEMENTATIONS[config.attention])
+        self._video.model.to(team.device)
+        self._video.model.requires_grad_(False)
+        self._video.language.eval()
+        tower = tower_hash(self._video.model.model.visual)
+        cache = VisionCache(policy.folder_of(config), tower, int(config.vision_cache.max_gib * 2**30))
+        self._features = FeatureSource(self._video, cache, config.decode)
+
+    def score(self, clips: Sequence[Clip], adversaries: Mapping[str, str | None]) -> list[dict[str, Any]]:
+        """Rows as `PREFERENCE` has them, for all pairs of `clips`."""
+        from videopasta.dpo.preparation import logps_of
+
+        budget = self._config.tokens_per_pack
+        fit = fitting(
+            Selection(tuple(clips), ()), self._video, max_answer_tokens=self._config.max_answer_tokens,
+            tokens_per_pack=budget,
+        ).train  # fmt: skip
+        features: dict[str, Any] = {}
+        lost: dict[str, str] = {}
         for clip in fit:
             try:
-                features.of(clip)
+                features[clip.key] = self._features.of(clip)
             except VideoError as error:
                 lost[clip.key] = f"video_{error.reason}"
-        grown = [tree for clip in fit if clip.key not in lost for tree in trees(clip, video, config.tokens_per_pack)]
-        for made in pack(grown, config.tokens_per_pack):
-            found |= logps_of(made, video, features)
-    fitted = {pair.pair_id for clip in fit for pair in clip.pairs}
-    rows = []
-    for clip in clips:
-        for pair in clip.pairs:
-            content = clip.content_of(pair)
-            logps = found.get(content)
-            problem = None if logps else lost.get(clip.key) if pair.pair_id in fitted else "too_long"
-            rows.append(
-                {
-                    "pair_id": pair.pair_id, "content": content, "video_sha256": clip.video_sha256,
-                    "failure_mode": pair.failure_mode, "adversary": adversaries.get(pair.pair_id),
-                    "logp_chosen": logps and logps.chosen, "logp_rejected": logps and logps.rejected,
-                    "problem": problem,
-                }
-            )  # fmt: skip
-    return rows
+            except RuntimeError as error:  # a mistake of ours that this file brings out
+                lost[clip.key] = f"decoder_error: {error}"
+        found: dict[str, Logps] = {}
+        grown = [tree for clip in fit if clip.key in features for tree in trees(clip, self._video, budget)]
+        for made in pack(grown, budget):
+            found |= logps_of(made, self._video, features)
+        fitted = {pair.pair_id for clip in fit for pair in clip.pairs}
+        rows = []
+        for clip in clips:
+            for pair in clip.pairs:
+                content = clip.content_of(pair)
+                logps = found.get(content)
+                problem = None if logps else lost.get(clip.key) if pair.pair_id in fitted else "too_long"
+                rows.append(
+                    {
+                        "pair_id": pair.pair_id, "content": content, "video_sha256": clip.video_sha256,
+                        "failure_mode": pair.failure_mode, "adversary": adversaries.get(pair.pair_id),
+                        "logp_chosen": logps and logps.chosen, "logp_rejected": logps and logps.rejected,
+                        "problem": problem,
+                    }
+                )  # fmt: skip
+        return rows
 
 
-def stream_scores(held: HeldOut, config: EvaluateConfig) -> Any:
-    """Rows by part, as Ray tasks finish: the clips divided among `preference.num_workers`."""
+def stream_scores(held: HeldOut, config: EvaluateConfig) -> Iterator[list[dict[str, Any]]]:
+    """Rows of some clips at a time, by `preference.num_workers` Ray actors."""
     import ray
 
     wanted = config.preference
-    remote = ray.remote(num_cpus=wanted.num_cpus, num_gpus=wanted.num_gpus, max_retries=2)(_score_there)
-    parts = [held.clips[n :: wanted.num_workers] for n in range(wanted.num_workers)]
+    parts = [held.clips[n : n + CLIPS_PER_PART] for n in range(0, len(held.clips), CLIPS_PER_PART)]
+    remote = ray.remote(num_cpus=wanted.num_cpus, num_gpus=wanted.num_gpus)(Scorer)
     settings = scoring_config(config)
-    waiting = [remote.remote(part, held.adversaries, settings) for part in parts if part]
-    while waiting:
-        done, waiting = ray.wait(waiting)
-        yield from ray.get(done)
+    actors = [remote.remote(settings) for _ in range(min(wanted.num_workers, len(parts)))]
+    adversaries = [
+        {pair.pair_id: held.adversaries.get(pair.pair_id) for clip in part for pair in clip.pairs} for part in parts
+    ]
+    work = list(zip(parts, adversaries, strict=True))
+    yield from ray.util.ActorPool(actors).map_unordered(lambda actor, one: actor.score.remote(*one), work)
 
 
-def _score_there(
-    clips: Sequence[Clip], adversaries: dict[str, str | None], config: TrainConfig
-) -> list[dict[str, Any]]:
-    import torch
-
-    torch.set_num_threads(max(1, int(config.workers.num_cpus)))
-    return score(clips, adversaries, config)
-
-
-def less(held: HeldOut, scored: set[str]) -> HeldOut:
-    """`held` without the pairs whose contents are in `scored`."""
+def less(held: HeldOut, scored: set[tuple[str, str]]) -> HeldOut:
+    """`held` without the pairs whose ids and contents are in `scored`."""
     clips = [
-        replace(clip, pairs=tuple(pair for pair in clip.pairs if clip.content_of(pair) not in scored))
+        replace(clip, pairs=tuple(pair for pair in clip.pairs if (pair.pair_id, clip.content_of(pair)) not in scored))
         for clip in held.clips
     ]
     return replace(held, clips=tuple(clip for clip in clips if clip.pairs))

@@ -35,7 +35,7 @@ MAX_WRONG = 3
 FILE_NAME = "questions.jsonl"
 CANDIDATE_COLUMNS = (
     "clip_id", "video_uri", "start_s", "end_s", "video_sha256", "failure_mode", "prompt", "chosen", "rejected",
-    "adversary", "adversarial_query", "accepted",
+    "adversary", "adversarial_query", "accepted", "video_info",
 )  # fmt: skip
 
 
@@ -57,6 +57,7 @@ class Question(BaseModel):
     video_uri: str
     video_sha256: str
     start_s: float | None
+    """Of the clip; both None: the whole video."""
     end_s: float | None
     failure_mode: FailureMode
     kind: Kind
@@ -153,7 +154,7 @@ def from_candidates(rows: Iterable[Mapping[str, Any]], *, per_mode: int) -> list
         per_mode: queries of each failure mode and clip at most, those with most adversaries first.
     """
     queries: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
+    for row in map(_with_span, rows):
         if row["accepted"] and row["adversarial_query"]:
             queries.setdefault((row["clip_id"], row["failure_mode"], row["prompt"]), []).append(row)
     by_clip: dict[tuple[str, str], list[list[Mapping[str, Any]]]] = {}
@@ -164,6 +165,12 @@ def from_candidates(rows: Iterable[Mapping[str, Any]], *, per_mode: int) -> list
         for accepted in sorted(found, key=len, reverse=True)[:per_mode]:
             made += _of_query(accepted)
     return made
+
+
+def _with_span(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Rows have the span as it was found; a question about a whole video has none."""
+    whole = row["video_info"] and not row["start_s"] and (row["end_s"] or 0) >= row["video_info"]["duration_s"]
+    return {**row, "start_s": None, "end_s": None} if whole else row
 
 
 def _of_query(accepted: Sequence[Mapping[str, Any]]) -> list[Question]:

@@ -103,7 +103,10 @@ def to_dict(made: Comparison) -> dict[str, Any]:
             name: {"accuracy": rewards.accuracy.to_dict(), "margin": rewards.margin.to_dict()}
             for name, rewards in made.rewards.items()
         },
-        "benchmarks": [asdict(one) for one in made.benchmarks],
+        "benchmarks": [
+            {**asdict(one), "change": one.change and one.change.to_dict(), "verdict": one.verdict}
+            for one in made.benchmarks
+        ],
         "problems": made.problems,
         "paper_table_6": PAPER_TABLE_6,
     }
@@ -132,6 +135,7 @@ def _facts(made: Comparison) -> dict[str, Any]:
             for cell in made.regressions()
             if cell.group in GROUPS
         ],
+        "worse_benchmarks": made.worse_benchmarks(),
         "headline": _headline(made),
         "percent": percent,
         "points": points,
@@ -214,10 +218,12 @@ def _curves(after: Evaluation) -> str | None:
 
 def _changed(made: Comparison, before: Evaluation, after: Evaluation) -> list[ChangedAnswer]:
     olds, news = ({row["question_id"]: row for row in one.answers} for one in (before, after))
-    worker = DecodeWorker(DecodeConfig())
+    # Its size and decoder stand in each row's plan; what was long enough to be asked about is long enough to be shown.
+    config = DecodeConfig.model_validate({**after.fingerprint["config"]["decode"], "min_frames": 2})
+    worker = DecodeWorker(config)
     try:
         return [
-            _changed_answer(one.better, one.way, olds[one.question_id], news[one.question_id], worker)
+            _changed_answer(one.better, one.way, olds[one.question_id], news[one.question_id], worker, config)
             for one in made.changed[:NUM_CHANGED]
         ]
     finally:
@@ -225,9 +231,9 @@ def _changed(made: Comparison, before: Evaluation, after: Evaluation) -> list[Ch
 
 
 def _changed_answer(
-    better: bool, way: str, old: Mapping[str, Any], new: Mapping[str, Any], worker: DecodeWorker
+    better: bool, way: str, old: Mapping[str, Any], new: Mapping[str, Any], worker: DecodeWorker, config: DecodeConfig
 ) -> ChangedAnswer:
-    filmstrip, why = _filmstrip(new, worker)
+    filmstrip, why = _filmstrip(new, worker, config)
     options = tuple(
         (LETTERS[n], text, n == old["right"]) for n, text in enumerate(old["options"] if way == "choice" else [])
     )
@@ -237,19 +243,19 @@ def _changed_answer(
     )  # fmt: skip
 
 
-def _filmstrip(row: Mapping[str, Any], worker: DecodeWorker) -> tuple[str | None, str]:
-    """Some of the frames that were seen, side by side."""
+def _filmstrip(row: Mapping[str, Any], worker: DecodeWorker, config: DecodeConfig) -> tuple[str | None, str]:
+    """Some of the frames that were seen, side by side; or why there are none."""
     from PIL import Image
 
     if row["frame_plan"] is None:
         return None, "no frames were seen"
     plan = FramePlan.from_dict(row["frame_plan"])
     try:
-        clip = worker.decode(
-            ClipRequest(row["video_uri"], row["start_s"], row["end_s"], {"seen": plan}, DecodeConfig())
-        )
-    except VideoError as error:
+        clip = worker.decode(ClipRequest(row["video_uri"], row["start_s"], row["end_s"], {"seen": plan}, config))
+    except (VideoError, RuntimeError) as error:
         return None, str(error)
+    if clip.video_sha256 != row["video_sha256"]:
+        return None, "the file is another one now"
     frames = clip.frames[plan.key]
     chosen = frames[np.linspace(0, len(frames) - 1, min(NUM_FRAMES, len(frames))).round().astype(int)]
     strip = Image.fromarray(np.concatenate(list(chosen), axis=1))

@@ -10,25 +10,29 @@ The same command goes on where an earlier one stopped, and asks again what had a
 
 import importlib.metadata
 import json
+import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+from rich.console import Console
 
 from videopasta import storage
 from videopasta.config import EvaluateConfig, PoolConfig, VllmModel, fingerprint
-from videopasta.engine.models import absolute, check_model, local_path, revision_of
+from videopasta.engine.models import absolute, check_model, weights_of
 from videopasta.errors import UserError
 from videopasta.evaluate import preference
-from videopasta.evaluate.grading import template_hash
+from videopasta.evaluate.asking import to_grade
+from videopasta.evaluate.grading import UNREADABLE, template_hash
 from videopasta.evaluate.lmms import profiles, runner
 from videopasta.evaluate.pipeline import stream_sheets
 from videopasta.evaluate.questions import FILE_NAME, Question, read_questions, write_questions
 from videopasta.evaluate.scores import problems, scores
-from videopasta.evaluate.sheets import ANSWERS, Sheet, answer_rows, sheets
+from videopasta.evaluate.sheets import ANSWERS, NO_GRADER, Sheet, answer_rows, sheets
+from videopasta.progress import ClipProgress
 from videopasta.ray_session import check_pools, pool_text, ray_session
 from videopasta.run_file import RunFile
 from videopasta.shards import ShardFolder
@@ -58,6 +62,10 @@ class Evaluation:
     preference: list[dict[str, Any]]
     benchmarks: dict[str, runner.Result]
     fingerprint: dict[str, Any]
+    finished: bool
+    """Whether its last run came to its end."""
+    num_questions: int
+    """Asked for, whether there is an answer or not."""
 
 
 def plan_evaluation(
@@ -93,6 +101,11 @@ def plan_evaluation(
     if tasks:
         if not isinstance(config.model, VllmModel):
             raise UserError("--benchmarks: lmms-eval loads the model itself; give one by engine: vllm, not an endpoint")
+        if config.model.revision is not None:
+            raise UserError(
+                f"--benchmarks: lmms-eval takes no revision ({config.model.revision}); download that one into a folder "
+                "and give the folder as the model"
+            )
         runner.check(tasks, config.benchmarks)
     depends_on = {
         "config": fingerprint(config) | {"grader_prompt": template_hash()},
@@ -107,8 +120,14 @@ def plan_evaluation(
 def anchored(config: EvaluateConfig) -> EvaluateConfig:
     """`config` with its local paths made absolute: Ray's workers have working directories of their own."""
     update: dict[str, Any] = {}
-    if isinstance(config.model, VllmModel):
-        update["model"] = config.model.model_copy(update={"model": absolute(config.model.model)})
+    for role in ("model", "grader_model"):
+        model = getattr(config, role)
+        if isinstance(model, VllmModel):
+            update[role] = model.model_copy(update={"model": absolute(model.model)})
+    cache = config.preference.vision_cache
+    if not cache.folder.startswith("~"):  # each machine has a home of its own
+        cache = cache.model_copy(update={"folder": storage.absolute(cache.folder)})
+        update["preference"] = config.preference.model_copy(update={"vision_cache": cache})
     update["benchmarks"] = config.benchmarks.model_copy(
         update={
             "python": _anchored(config.benchmarks.python),
@@ -127,7 +146,7 @@ def _weights(config: EvaluateConfig) -> str | None:
     """What tells the model from another one at the same place."""
     if not isinstance(config.model, VllmModel):
         return config.model.revision
-    return revision_of(local_path(config.model.model), config.model.revision, None)
+    return weights_of(config.model.model, config.model.revision)
 
 
 def _digest(texts: Iterable[str]) -> str | None:
@@ -150,9 +169,7 @@ def describe(plan: Plan, config: EvaluateConfig) -> str:
     return "\n".join(lines)
 
 
-def evaluate(
-    plan: Plan, out: str, config: EvaluateConfig, *, on_clip: Callable[[str], None] = lambda text: None
-) -> Evaluation:
+def evaluate(plan: Plan, out: str, config: EvaluateConfig, console: Console) -> Evaluation:
     """Ask, compute and run what is missing, on a Ray of its own or the connected cluster; then write the scores.
 
     Whatever ends it, an exception or Ctrl-C included, what has come out is committed first.
@@ -161,7 +178,7 @@ def evaluate(
         plan: what to do.
         out: the output folder.
         config: of the evaluation.
-        on_clip: told of each clip that was asked about.
+        console: shows progress.
     """
     run_file = RunFile(out, SCHEMA_VERSION)
     with run_file.locked():
@@ -178,9 +195,9 @@ def evaluate(
         for kind, schema in (("answers", ANSWERS), ("preference", preference.PREFERENCE)):
             ShardFolder(storage.join(out, kind), schema).clean()
         before = read_evaluation(out)
-        answered = {row["question_id"] for row in before.answers if not row["problem"]}
+        answered = {row["question_id"] for row in before.answers if not _to_ask_again(row)}
         missing = [question for question in plan.questions if question.question_id not in answered]
-        scored = {row["content"] for row in before.preference if not row["problem"]}
+        scored = {(row["pair_id"], row["content"]) for row in before.preference if not row["problem"]}
         held = plan.held_out and preference.less(plan.held_out, scored)
         undone = [
             task for task in plan.benchmarks
@@ -190,7 +207,7 @@ def evaluate(
             write_questions(plan.questions, out)
         if missing or (held and held.clips) or undone:
             with ray_session() as is_local:
-                _work(missing, held, undone, out, config, run_id, on_clip, is_local=is_local)
+                _work(missing, held, undone, plan.fingerprint, out, config, run_id, console, is_local=is_local)
         run_file.record(summary | {"finished": True})
     done = read_evaluation(out)
     _write_scores(done)
@@ -201,10 +218,11 @@ def _work(
     missing: Sequence[Question],
     held: preference.HeldOut | None,
     tasks: Sequence[str],
+    depends_on: Mapping[str, Any],
     out: str,
     config: EvaluateConfig,
     run_id: str,
-    on_clip: Callable[[str], None],
+    console: Console,
     *,
     is_local: bool,
 ) -> None:
@@ -214,8 +232,8 @@ def _work(
     available = ray.cluster_resources()
     if missing:
         if is_local:
-            check_pools(_pools(config), available, pool_text(config.model.pool))
-        _ask(sheets(missing), out, config, run_id, on_clip)
+            check_pools(_pools(config, missing), available, pool_text(config.model.pool))
+        _ask(sheets(missing), out, config, run_id, console)
     if held and held.clips:
         wanted = config.preference
         if is_local:
@@ -229,12 +247,18 @@ def _work(
         wanted_each = config.benchmarks
         if is_local:
             _check_room("benchmarks", wanted_each.num_cpus, wanted_each.num_gpus, available)
-        for _ in runner.stream_results(tasks, config.model.model, out, config.benchmarks):
-            pass
+        runner.run_all(tasks, config.model.model, depends_on["weights"], out, config.benchmarks)
 
 
-def _pools(config: EvaluateConfig) -> list[PoolConfig]:
-    return [config.decode_pool, config.model.pool, *([config.grader_model.pool] if config.grader_model else [])]
+def _to_ask_again(row: Mapping[str, Any]) -> bool:
+    """Whether a question was not answered, or its answer not graded for a reason that may have gone."""
+    ungraded = row["open_text"] is not None and row["open_right"] is None
+    return bool(row["problem"]) or (ungraded and row["open_why"] not in (NO_GRADER, UNREADABLE))
+
+
+def _pools(config: EvaluateConfig, asked: Sequence[Question]) -> list[PoolConfig]:
+    grader = config.grader_model.pool if config.grader_model and to_grade(asked) else None
+    return [config.decode_pool, config.model.pool, *([grader] if grader else [])]
 
 
 def _check_room(what: str, cpus: float, gpus: float, available: dict[str, float]) -> None:
@@ -247,26 +271,29 @@ def _check_room(what: str, cpus: float, gpus: float, available: dict[str, float]
         )
 
 
-def _ask(asked: Sequence[Sheet], out: str, config: EvaluateConfig, run_id: str, on_clip: Callable[[str], None]) -> None:
+def _ask(asked: Sequence[Sheet], out: str, config: EvaluateConfig, run_id: str, console: Console) -> None:
     folder = ShardFolder(storage.join(out, "answers"), ANSWERS)
     buffer: list[Sheet] = []
-    number = 0
+    number, last = 0, time.monotonic()
 
     def flush() -> None:
-        nonlocal buffer, number
+        nonlocal buffer, number, last
         if buffer:
             rows = [row for sheet in buffer for row in answer_rows(sheet)]
             folder.write(f"part-{run_id}-{number:05d}.parquet", pa.Table.from_pylist(rows, schema=ANSWERS))
             buffer, number = [], number + 1
+        last = time.monotonic()
 
     failed = 0
     try:
-        for sheet in stream_sheets(asked, config):
-            buffer.append(sheet)
-            failed += sum(said.problem is not None for said in sheet.said)
-            on_clip(f"{failed} questions with problems")
-            if len(buffer) >= config.output.clips_per_shard:
-                flush()
+        with ClipProgress(console, len(asked)) as progress:
+            for sheet in stream_sheets(asked, config):
+                buffer.append(sheet)
+                failed += sum(said.problem is not None for said in sheet.said)
+                progress.update(f"{failed} questions with problems")
+                due = time.monotonic() - last >= config.output.flush_s
+                if due or len(buffer) >= config.output.clips_per_shard:
+                    flush()
     finally:
         flush()
 
@@ -280,6 +307,8 @@ def read_evaluation(out: str) -> Evaluation:
     run = RunFile(out, SCHEMA_VERSION).read()
     if run is None or "weights" not in run["fingerprint"]:
         raise UserError(f"{out}: no run.json of an evaluation; give the --out of `videopasta evaluate`")
+    file = storage.join(out, FILE_NAME)
+    questions = read_questions(file) if storage.kind(file) == "file" else []
     answers = ShardFolder(storage.join(out, "answers"), ANSWERS).read().to_pylist()
     pairs = ShardFolder(storage.join(out, "preference"), preference.PREFERENCE).read().to_pylist()
     return Evaluation(
@@ -287,16 +316,12 @@ def read_evaluation(out: str) -> Evaluation:
         run["runs"][-1]["model"] if run["runs"] else "",
         # Shards are in the order of their runs: of a question that was asked again, the last row stands.
         sorted({row["question_id"]: row for row in answers}.values(), key=lambda row: str(row["question_id"])),
-        sorted({row["content"]: row for row in pairs}.values(), key=lambda row: str(row["pair_id"])),
+        sorted({row["pair_id"]: row for row in pairs}.values(), key=lambda row: str(row["pair_id"])),
         runner.read_results(out),
         run["fingerprint"],
+        finished=bool(run["runs"]) and run["runs"][-1]["finished"],
+        num_questions=len(questions),
     )
-
-
-def questions_of(evaluation: Evaluation) -> list[Question]:
-    """The questions that were asked; none where there are only pairs or benchmarks."""
-    file = storage.join(evaluation.uri, FILE_NAME)
-    return read_questions(file) if storage.kind(file) == "file" else []
 
 
 def _write_scores(done: Evaluation) -> None:
@@ -307,7 +332,12 @@ def _write_scores(done: Evaluation) -> None:
         "problems": dict(problems(done.answers)),
         "preference": preference.summary(done.preference),
         "benchmarks": {
-            task: {"metrics": result.metrics, "problem": result.problem, **result.asked_for}
+            task: {
+                "metrics": result.metrics,
+                "problem": result.problem,
+                "warnings": result.warnings,
+                **result.asked_for,
+            }
             for task, result in done.benchmarks.items()
         },
     }

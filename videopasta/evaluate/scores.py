@@ -94,10 +94,12 @@ def problems(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
             continue
         if row["open_text"] is not None and row["open_right"] is None:
             counts[f"not graded: {row['open_why'].partition(':')[0]}"] += 1
+        if row["open_cut"]:
+            counts["open answers cut at max_tokens (scored as they stand)"] += 1
         if row["choice_text"] is not None and row["choice_letter"] is None:
             counts["no letter in the answer (counted as wrong)"] += 1
         if row["choice_text"] is not None and row["likeliest_letter"] is None:
-            counts["no log-probs of letters"] += 1
+            counts["no likeliest letter: none known, or two alike"] += 1
     return counts
 
 

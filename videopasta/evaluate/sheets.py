@@ -14,7 +14,8 @@ from videopasta.evaluate.questions import Question
 from videopasta.pairs.schema import FRAME_PLAN
 from videopasta.video import FramePlan
 
-NOT_GRADED = "no_grader"
+NO_GRADER = "no_grader"
+"""Why an open answer is not graded where there is nobody to do it."""
 
 
 class _Value(BaseModel):
@@ -26,6 +27,8 @@ class Said(_Value):
 
     open_text: str | None = None
     """Asked without options; None where it was not."""
+    open_cut: bool = False
+    """Whether it ended at `max_tokens` instead of by itself."""
     choice_text: str | None = None
     """Asked with options."""
     letter_logprobs: tuple[float | None, ...] = ()
@@ -85,6 +88,7 @@ ANSWERS = pa.schema(
         pa.field("misled", pa.string()),
         pa.field("frame_plan", FRAME_PLAN),
         pa.field("open_text", pa.string()),
+        pa.field("open_cut", pa.bool_()),
         pa.field("open_right", pa.bool_()),  # null: not asked, or not graded
         pa.field("open_why", pa.string()),  # of the grader, or why there is no grade
         pa.field("choice_text", pa.string()),
@@ -118,7 +122,8 @@ def _row(question: Question, said: Said) -> dict[str, Any]:
     if said.open_text is not None:
         right = by_truth(said.open_text, question)
         row["open_right"] = right if right is not None else said.graded_right
-        row["open_why"] = "truth" if right is not None else said.graded_why or NOT_GRADED
+        row["open_why"] = "truth" if right is not None else NO_GRADER if said.graded_why is None else said.graded_why
+        row["open_cut"] = said.open_cut
     if said.choice_text is not None:
         letter, best = read_letter(said.choice_text, question), likeliest(said.letter_logprobs, question)
         row |= {"choice_letter": letter, "choice_right": is_right_letter(letter, question), "likeliest_letter": best}

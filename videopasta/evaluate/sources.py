@@ -6,7 +6,6 @@ from pathlib import Path
 
 from videopasta import storage
 from videopasta.errors import UserError
-from videopasta.evaluate.lmms.task import write_task
 from videopasta.evaluate.questions import CANDIDATE_COLUMNS, Question, from_candidates
 
 
@@ -54,9 +53,6 @@ def _of_rendered(folder: Path, per_mode: int, seed: int) -> list[Question]:
     return from_scenes(clips, per_mode=per_mode, seed=seed)
 
 
-def write_lmms_task(questions: Sequence[Question], folder: Path, prompt_template: str) -> bool:
-    """The questions as a task of lmms-eval, where they can be one: with options, about local videos."""
-    usable = [one for one in questions if one.options and storage.is_local(one.video_uri)]
-    if usable:
-        write_task(usable, folder, prompt_template)
-    return bool(usable)
+def for_lmms(questions: Sequence[Question]) -> list[Question]:
+    """Those that can be a task of lmms-eval, which opens whole local files and reads letters."""
+    return [one for one in questions if one.options and storage.is_local(one.video_uri) and one.start_s is None]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from rich.console import RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from videopasta.evaluate.compare import Comparison, percent, points
@@ -19,7 +20,11 @@ def evaluation_tables(done: Evaluation) -> list[RenderableType]:
     cells = scores(done.answers)
     if cells:
         table = Table(
-            "questions", "failure mode", *WAYS, title=f"right answers, percent: {done.model}", title_justify="left"
+            "questions",
+            "failure mode",
+            *WAYS,
+            title=escape(f"right answers, percent: {done.model}"),
+            title_justify="left",
         )
         for group in _SHOWN:
             for mode in mode_names(cells):
@@ -31,10 +36,12 @@ def evaluation_tables(done: Evaluation) -> list[RenderableType]:
         likelier = sum(row["logp_chosen"] > row["logp_rejected"] for row in known)
         shown.append(f"held-out pairs: the chosen answer is the likelier one in {likelier} of {len(known)}")
     if done.benchmarks:
-        table = Table("benchmark", "metric", "value", "problem", title="lmms-eval", title_justify="left")
+        table = Table("benchmark", "metric", "value", title="lmms-eval", title_justify="left")
         for task, result in done.benchmarks.items():
-            for name, value in result.metrics.items() or [("", float("nan"))]:
-                table.add_row(task, name, f"{value:.2f}" if result.metrics else "", (result.problem or "")[:200])
+            for name, value in result.metrics.items():
+                table.add_row(task, name, f"{value:.2f}")
+            for text in (*(result.problem or "").splitlines()[:1], *result.warnings):
+                table.add_row(task, escape(text), "")
         shown.append(table)
     shown += _problems({done.uri: dict(problems(done.answers))})
     return shown
@@ -63,16 +70,16 @@ def comparison_tables(made: Comparison) -> list[RenderableType]:
         shown.append(table)
     if made.benchmarks:
         table = Table(
-            "benchmark", "metric", "before", "after", "change", "paper", title="lmms-eval", title_justify="left"
-        )
+            "benchmark", "metric", "before", "after", "change in points, by question", "", "paper",
+            title="lmms-eval", title_justify="left",
+        )  # fmt: skip
         for one in made.benchmarks:
             paper = f"{one.paper[0]} -> {one.paper[1]}" if one.paper else ""
-            values = (
-                (f"{one.before:.2f}", f"{one.after:.2f}")
-                if one.before is not None and one.after is not None
-                else ("", "")
-            )
-            table.add_row(one.task, one.metric or (one.problem or "")[:100], *values, _raw(one.change), paper)
+            values = ("" if value is None else f"{value:.2f}" for value in (one.before, one.after))
+            moved = points(one.change) if one.change else ""
+            table.add_row(one.task, one.metric, *values, moved, one.verdict, paper)
+            for text in (*(one.problem or "").splitlines()[:1], *one.warnings):
+                table.add_row("", escape(text))
         shown.append(table)
     shown += _problems(made.problems)
     return shown
@@ -92,11 +99,7 @@ def _share(value: Share | None, mode: str) -> str:
     return f"{100 * value.value:.1f}{interval}"
 
 
-def _raw(change: Share | None) -> str:
-    return "" if change is None else f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
-
-
 def _problems(by_evaluation: dict[str, dict[str, int]]) -> Iterable[RenderableType]:
     for name, counts in by_evaluation.items():
         if counts:
-            yield f"{name}: " + ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+            yield escape(f"{name}: " + ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items())))

@@ -2,21 +2,25 @@
 
     OUT/benchmarks/TASK.json           what came out, and how it was asked for
     OUT/benchmarks/TASK.failed.json    of a benchmark that failed: why; it is run again the next time
-    OUT/benchmarks/TASK.log            the whole output of its process
+    OUT/benchmarks/TASK.log            and the whole output of its process
 
 A result that is there is not made again. Inside a benchmark, lmms-eval's own cache of answers is kept on the machine
 that ran it, for as long as that machine lives.
 """
 
+import contextlib
+import ctypes
 import functools
 import hashlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +53,12 @@ class Result:
     samples: dict[str, float]
     """Score of each question that has one, by "task/doc_id": for paired intervals."""
     asked_for: dict[str, Any]
-    """Profile, model arguments, limit, version of lmms-eval."""
+    """Profile, model arguments and limit."""
     seconds: float
     problem: str | None = None
-    """Why there are no metrics."""
+    """Why there are no metrics: in one line, then the end of the log."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of the metrics should know."""
 
 
 def check(tasks: Sequence[str], config: BenchmarksConfig) -> None:
@@ -61,7 +67,8 @@ def check(tasks: Sequence[str], config: BenchmarksConfig) -> None:
     Raises:
         UserError: it is not, or does not.
     """
-    unknown = resolve(tuple(tasks), config.python, config.include_path)
+    names = tuple(name for task in tasks for name in profiles.run_names(task))
+    unknown = resolve(names, config.python, config.include_path)
     if unknown:
         raise UserError(
             f"--benchmarks {','.join(unknown)}: lmms-eval has no such task; `{config.python} -m lmms_eval tasks list` "
@@ -75,8 +82,10 @@ def resolve(tasks: tuple[str, ...], python: str, include_path: str | None) -> tu
     try:
         done = subprocess.run(
             [python, "-c", _RESOLVE, include_path or "", *tasks], capture_output=True, text=True, timeout=300,
-            check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            check=False, env=_environment() | {"HF_HUB_OFFLINE": "1"},
         )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise UserError(f"benchmarks.python {python}: lmms-eval did not list its tasks within 300 s") from None
     except OSError as error:
         raise UserError(f"benchmarks.python {python}: {error.strerror}; `make eval-env` makes .venv-eval") from None
     marked = [line for line in done.stdout.splitlines() if line.startswith("RESOLVED")]
@@ -89,22 +98,30 @@ def resolve(tasks: tuple[str, ...], python: str, include_path: str | None) -> tu
     return tuple(unknown)
 
 
-def stream_results(tasks: Sequence[str], model: str, out: str, config: BenchmarksConfig) -> Iterator[Result]:
-    """Run what has no result yet, on the connected Ray cluster; yields all results, those that were there first."""
+def run_all(tasks: Sequence[str], model: str, weights: str | None, out: str, config: BenchmarksConfig) -> None:
+    """Run benchmarks on the connected Ray cluster; what comes out is written as it comes, also that one died.
+
+    Args:
+        tasks: names in lmms-eval, or of the paper's benchmarks.
+        model: as in the configuration.
+        weights: what tells it from another model at the same place.
+        out: the evaluation's output folder.
+        config: how lmms-eval is run.
+    """
     import ray
 
-    before = {task: result for task, result in read_results(out).items() if result.problem is None}
-    yield from (before[task] for task in tasks if task in before)
     remote = ray.remote(num_cpus=config.num_cpus, num_gpus=config.num_gpus, max_retries=1)(run_one)
     settings = config.model_dump(mode="json")
-    waiting = {remote.remote(task, model, out, settings): task for task in tasks if task not in before}
+    waiting = {remote.remote(task, model, weights, out, settings): task for task in tasks}
     while waiting:
         (done,), _ = ray.wait(list(waiting))
         task = waiting.pop(done)
         try:
-            yield ray.get(done)
+            ray.get(done)
         except ray.exceptions.RayError as error:
-            yield Result(task, {}, {}, _asked_for(model, config), 0.0, f"the task died: {error}")
+            text = str(error).strip()
+            problem = f"the task died: {text.splitlines()[-1] if text else type(error).__name__}"
+            _write_result(out, Result(task, {}, {}, _asked_for(model, config), 0.0, problem), text)
 
 
 def read_results(out: str) -> dict[str, Result]:
@@ -116,32 +133,42 @@ def read_results(out: str) -> dict[str, Result]:
     for file in sorted(storage.list_files(folder), key=lambda file: not file.uri.endswith(_FAILED)):
         if file.uri.endswith(".json"):
             with storage.open_input(file.uri) as stream:
-                result = Result(**json.loads(stream.read()))
+                value = json.loads(stream.read())
+                result = Result(**value | {"warnings": tuple(value["warnings"])})
             found[result.task] = result
     return found
 
 
-def run_one(task: str, model: str, out: str, settings: dict[str, Any]) -> Result:
-    """Run one benchmark here, and write what comes out."""
+def run_one(task: str, model: str, weights: str | None, out: str, settings: dict[str, Any]) -> Result:
+    """Run one benchmark here, and write what comes out. See `run_all`."""
     config = BenchmarksConfig.model_validate(settings)
     asked_for, started = _asked_for(model, config), time.monotonic()
-    # lmms-eval's cache knows a model by its path alone, whatever weights lie there: one for each output folder.
-    name = hashlib.sha256(f"{out} {task}".encode()).hexdigest()[:16]
-    cache = Path(tempfile.gettempdir()) / "videopasta-lmms-cache" / name
+    # lmms-eval's cache knows a model by its path alone, whatever weights lie there.
+    key = hashlib.sha256(json.dumps([out, task, weights]).encode()).hexdigest()[:16]
+    cache = Path(tempfile.gettempdir()) / "videopasta-lmms-cache" / key
     with tempfile.TemporaryDirectory(prefix="videopasta-lmms-") as made:
         run = profiles.command(task, local_path(model), config, Path(made), cache)
-        log, problem = _run(run, config.timeout_s)
-        seconds = time.monotonic() - started
+        log, problem = _run(run, config.timeout_s, Path(made) / "log.txt")
+        result = Result(task, {}, {}, asked_for, time.monotonic() - started)
         if problem is None:
             try:
-                result = Result(task, *_read(task, Path(made)), asked_for, seconds)
-            except (OSError, ValueError, KeyError, LookupError) as error:
+                metrics, samples, warnings = _read(task, Path(made))
+                result = replace(result, metrics=metrics, samples=samples, warnings=warnings)
+                shutil.rmtree(cache, ignore_errors=True)
+            except (OSError, ValueError, LookupError) as error:
                 problem = f"lmms-eval ended well, and wrote no result that can be read ({error!r})"
-    if problem is not None:
-        _write(out, f"{task}.log", log)
-        result = Result(task, {}, {}, asked_for, seconds, f"{problem}: {log[-_LOG_TAIL:].strip()}")
-    _write(out, f"{task}{_FAILED if problem else '.json'}", json.dumps(asdict(result), indent=1))
+        if problem is not None:
+            last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
+            result = replace(result, problem=f"{problem}: {last.strip()}\n{log[-_LOG_TAIL:].strip()}")
+    _write_result(out, result, log)
     return result
+
+
+def _write_result(out: str, result: Result, log: str) -> None:
+    if result.problem is not None:
+        _write(out, f"{result.task}.log", log)
+    name = f"{result.task}{_FAILED if result.problem else '.json'}"
+    _write(out, name, json.dumps(asdict(result), indent=1))
 
 
 def _asked_for(model: str, config: BenchmarksConfig) -> dict[str, Any]:
@@ -152,45 +179,69 @@ def _asked_for(model: str, config: BenchmarksConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _run(run: Sequence[str], timeout_s: float) -> tuple[str, str | None]:
-    """The process's output, and what went wrong."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH", "VIRTUAL_ENV"))
-    }
-    try:
-        done = subprocess.run(
-            run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s, check=False,
-            env=environment,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        text = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        return text, f"not done after {timeout_s:g} s"
-    return done.stdout, None if done.returncode == 0 else f"lmms-eval ended with code {done.returncode}"
+def _environment() -> dict[str, str]:
+    """Ours without what belongs to this environment; TempCompass's task wants to know where the hub's files are."""
+    ours = ("RAY_", "PYTHONPATH", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {"HF_HOME": str(Path("~/.cache/huggingface").expanduser())} | kept
 
 
-def _read(task: str, folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Metrics and samples in lmms-eval's output folder."""
+def _run(run: Sequence[str], timeout_s: float, log: Path) -> tuple[str, str | None]:
+    """The process's output, and what went wrong. Nothing of it outlives this call, however it ends."""
+    problem = None
+    with log.open("wb") as stream:
+        try:
+            process = subprocess.Popen(
+                run, stdout=stream, stderr=subprocess.STDOUT, env=_environment(), start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        except OSError as error:
+            return "", f"{run[0]} does not start on this machine ({error.strerror}); `make eval-env` makes .venv-eval"
+        try:
+            code = process.wait(timeout_s)
+            problem = f"lmms-eval ended with code {code}" if code else None
+        except subprocess.TimeoutExpired:
+            problem = f"not done after {timeout_s:g} s"
+        finally:
+            # Its engine has processes of its own, which would keep the GPU.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return log.read_text(errors="replace"), problem
+
+
+def _die_with_parent() -> None:
+    """A worker that Ray kills takes lmms-eval along (Linux's PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _read(task: str, folder: Path) -> tuple[dict[str, float], dict[str, float], tuple[str, ...]]:
+    """Metrics, samples and warnings in lmms-eval's output folder."""
     (file,) = folder.glob("**/*results.json")
     results = json.loads(file.read_text())["results"]
     metrics: dict[str, float] = {}
     for name, found in sorted(results.items(), key=lambda item: item[0] != task):
-        prefix = "" if name == task else f"{name}/"
-        metrics |= {
-            f"{prefix}{metric.removesuffix(',none')}": float(value)
-            for metric, value in found.items()
-            if isinstance(value, int | float) and "stderr" not in metric
-        }
-    if not metrics:
-        raise ValueError(f"no metric of {task}")
+        for metric, value in found.items():
+            if "stderr" in metric:
+                continue
+            full = f"{'' if name == task else f'{name}/'}{metric.removesuffix(',none')}"
+            values = {f"{full}/{n}": one for n, one in enumerate(value)} if isinstance(value, list) else {full: value}
+            metrics |= {key: float(one) for key, one in values.items() if isinstance(one, int | float)}
+    if profiles.headline(task, metrics) is None:
+        raise ValueError(f"no metric that stands for {task} among {', '.join(metrics) or 'none'}")
     samples: dict[str, float] = {}
+    unmatched = 0
     for path in folder.glob("**/*_samples_*.jsonl"):
         name = path.stem.partition("_samples_")[2]
         for line in path.read_text().splitlines():
             sample = json.loads(line)
-            score = _score_of(sample)
-            if score is not None:
+            unmatched += '"match_success": false' in line
+            if (score := _score_of(sample)) is not None:
                 samples[f"{name}/{sample['doc_id']}"] = score
-    return metrics, samples
+    asks = "OpenAI's API was asked about them" if "OPENAI_API_KEY" in os.environ else (
+        "lmms-eval asks OpenAI's API about them and, without OPENAI_API_KEY, counts them as wrong"
+    )  # fmt: skip
+    return metrics, samples, (f"{unmatched} answers matched no rule of the benchmark; {asks}",) if unmatched else ()
 
 
 def _score_of(sample: Mapping[str, Any]) -> float | None:
@@ -207,7 +258,7 @@ def _score_of(sample: Mapping[str, Any]) -> float | None:
                 if predicted in value and answer in value:
                     return float(str(value[predicted]).strip().lower() == str(value[answer]).strip().lower())
             for score in ("score", "rating", "correct", "exact_match"):
-                if isinstance(value.get(score), bool | int | float):
+                if isinstance(value.get(score), bool | int | float) and value[score] >= 0:  # -1: not rated
                     return float(value[score])
     return None
 
