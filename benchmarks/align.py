@@ -39,7 +39,7 @@ def main() -> None:
         compare(folder, options, report)
         value = json.loads((report / "report.json").read_text())
         text = (report / "report.md").read_text()
-        accuracies = [best_accuracy(folder / f"aligned-{seed}") for seed in range(options.seeds)]
+        accuracies = [exported_accuracy(folder / f"aligned-{seed}") for seed in range(options.seeds)]
     print(text)
     points = {
         name: 100 * next(one for one in value["changes"] if one["group"] == group and one["mode"] == "all"
@@ -81,12 +81,12 @@ def compare(folder: Path, options: argparse.Namespace, report: Path) -> None:
     run("compare", folder / "before", *(folder / f"after-{seed}" for seed in range(options.seeds)), "--out", report)
 
 
-def best_accuracy(aligned: Path) -> float:
+def exported_accuracy(aligned: Path) -> float:
     """On the videos that the training held out, at the checkpoint that was exported."""
     from videopasta.dpo.trackers import read_metrics
 
-    rows = read_metrics(str(aligned))
-    return max(row["validation/reward_accuracy"] for row in rows[1:] if "validation/reward_accuracy" in row)
+    step = json.loads((aligned / "run.json").read_text())["runs"][-1]["exported_step"]
+    return next(row["validation/reward_accuracy"] for row in read_metrics(str(aligned)) if row["step"] == step)
 
 
 class Runner:

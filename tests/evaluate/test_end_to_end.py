@@ -223,7 +223,7 @@ def test_log_probs_of_pairs_are_the_trainers(tmp_path):
 
 
 def test_only_videos_that_a_training_held_out_are_unseen(tmp_path):
-    """The split of the training itself; other pairs than it was trained on are refused, for their split is not known."""
+    """The split of the training itself; of other pairs than it was trained on, the split is not known: refused."""
     from videopasta.config import fingerprint
     from videopasta.dpo.data import digest_rows, select
     from videopasta.run_file import RunFile
