@@ -123,7 +123,7 @@ def test_reference_and_features_are_computed_once(folder, rows, tmp_path, monkey
     reports = Remembered(tmp_path)
     fit(rows, make_config(folder), str(folder), reports)
     monkeypatch.setattr("videopasta.dpo.features.FrameReader.read", lambda *_: pytest.fail("decoded again"))
-    monkeypatch.setattr("videopasta.dpo.preparation._speak", lambda *_: pytest.fail("referred again"))
+    monkeypatch.setattr("videopasta.dpo.preparation.logps_of", lambda *_: pytest.fail("referred again"))
     again = Remembered(tmp_path)
     fit(rows, make_config(folder), str(folder), again)
     assert [step.get("loss") for step in again.steps] == [step.get("loss") for step in reports.steps]
