@@ -117,7 +117,7 @@ def test_output_without_the_metric_is_a_problem(tmp_path: Path):
         runner._read("mvbench", tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ray_here(ray_folder):
     """A Ray for this process."""
     import ray
@@ -223,8 +223,9 @@ def test_a_benchmark_that_crashes_is_named(tmp_path: Path):
     out = str(tmp_path / "out")
     result = runner.run_one("videomme", "tiny:vl", None, out, make_benchmarks(limit=1).model_dump(mode="json"))
     assert result.problem is not None
-    assert "lmms-eval ended with code" in result.problem
+    assert result.problem.startswith("lmms-eval ended")
     assert result.metrics == {}
-    assert (tmp_path / "out/benchmarks/videomme.log").stat().st_size > 100
+    log = (tmp_path / "out/benchmarks/videomme.log").read_text().strip()
+    assert log.splitlines()[-1].strip() in result.problem.splitlines()[0]
     assert json.loads((tmp_path / "out/benchmarks/videomme.failed.json").read_text())["problem"] == result.problem
     assert runner.read_results(out)["videomme"].problem == result.problem

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,7 @@ FOLDER = "benchmarks"
 _FAILED = ".failed.json"
 _LOG_TAIL = 4000
 """Characters of a failed process's output that are kept in the report; the whole stands in its log."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RESOLVE = """
 import json, sys
 from lmms_eval.tasks import TaskManager
@@ -148,7 +150,7 @@ def run_one(task: str, model: str, weights: str | None, out: str, settings: dict
     cache = Path(tempfile.gettempdir()) / "videopasta-lmms-cache" / key
     with tempfile.TemporaryDirectory(prefix="videopasta-lmms-") as made:
         run = profiles.command(task, local_path(model), config, Path(made), cache)
-        log, problem = _run(run, config.timeout_s, Path(made) / "log.txt")
+        log, problem = _run(run, config.timeout_s, Path(made) / "log.txt", config.num_gpus)
         result = Result(task, {}, {}, asked_for, time.monotonic() - started)
         if problem is None:
             try:
@@ -156,7 +158,7 @@ def run_one(task: str, model: str, weights: str | None, out: str, settings: dict
                 result = replace(result, metrics=metrics, samples=samples, warnings=warnings)
                 shutil.rmtree(cache, ignore_errors=True)
             except (OSError, ValueError, LookupError) as error:
-                problem = f"lmms-eval ended well, and wrote no result that can be read ({error!r})"
+                problem = f"lmms-eval ended and wrote no result that can be read ({error})"
         if problem is not None:
             last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
             result = replace(result, problem=f"{problem}: {last.strip()}\n{log[-_LOG_TAIL:].strip()}")
@@ -179,20 +181,26 @@ def _asked_for(model: str, config: BenchmarksConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _environment() -> dict[str, str]:
-    """Ours without what belongs to this environment; TempCompass's task wants to know where the hub's files are."""
+def _environment(num_gpus: float = 0) -> dict[str, str]:
+    """Ours without what belongs to this environment; TempCompass's task wants to know where the hub's files are.
+
+    Without a GPU vLLM stays in one process, which loads much sooner, and takes little memory (engine/vllm.py).
+    """
     ours = ("RAY_", "PYTHONPATH", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {"HF_HOME": str(Path("~/.cache/huggingface").expanduser())} | kept
+    wanted = {"HF_HOME": str(Path("~/.cache/huggingface").expanduser()), "VLLM_NO_USAGE_STATS": "1"}
+    if not num_gpus:
+        wanted |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    return wanted | kept
 
 
-def _run(run: Sequence[str], timeout_s: float, log: Path) -> tuple[str, str | None]:
+def _run(run: Sequence[str], timeout_s: float, log: Path, num_gpus: float = 0) -> tuple[str, str | None]:
     """The process's output, and what went wrong. Nothing of it outlives this call, however it ends."""
     problem = None
     with log.open("wb") as stream:
         try:
             process = subprocess.Popen(
-                run, stdout=stream, stderr=subprocess.STDOUT, env=_environment(), start_new_session=True,
+                run, stdout=stream, stderr=subprocess.STDOUT, env=_environment(num_gpus), start_new_session=True,
                 preexec_fn=_die_with_parent,
             )  # fmt: skip
         except OSError as error:
@@ -207,7 +215,7 @@ def _run(run: Sequence[str], timeout_s: float, log: Path) -> tuple[str, str | No
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    return log.read_text(errors="replace"), problem
+    return _COLOUR.sub("", log.read_text(errors="replace")), problem
 
 
 def _die_with_parent() -> None:
@@ -217,8 +225,10 @@ def _die_with_parent() -> None:
 
 def _read(task: str, folder: Path) -> tuple[dict[str, float], dict[str, float], tuple[str, ...]]:
     """Metrics, samples and warnings in lmms-eval's output folder."""
-    (file,) = folder.glob("**/*results.json")
-    results = json.loads(file.read_text())["results"]
+    files = list(folder.glob("**/*results.json"))
+    if len(files) != 1:  # lmms-eval ends well after some of its own errors
+        raise ValueError(f"{len(files)} files of results")
+    results = json.loads(files[0].read_text())["results"]
     metrics: dict[str, float] = {}
     for name, found in sorted(results.items(), key=lambda item: item[0] != task):
         for metric, value in found.items():
