@@ -17,7 +17,7 @@ from videopasta.engine import Video, start_engine
 from videopasta.errors import UserError
 from videopasta.evaluate.asking import ask
 from videopasta.evaluate.lmms import profiles, runner, task
-from videopasta.evaluate.questions import Question
+from videopasta.evaluate.questions import KINDS, Question
 from videopasta.evaluate.sheets import answer_rows, sheets
 from videopasta.evaluate.sources import questions_from
 from videopasta.tiny.cli import EVALUATE_CONFIG, PROMPT_TEMPLATE
@@ -63,6 +63,20 @@ def test_the_task_scores_as_we_do(answerer, wanted):
     for document, one in zip(documents, make_questions(num_clips=4), strict=True):
         scored.append(task.process_results(document, [answerer(one, True)])["plain"])
     assert (task.plain(scored), task.adversarial(scored), task.handled(scored)) == wanted
+
+
+def test_a_question_whose_twin_was_cut_off_is_not_handled_or_unhandled():
+    """With a limit lmms-eval asks the first documents only."""
+    questions = make_questions(num_clips=2)
+    plain, *others = (next(one for one in questions if one.kind == kind) for kind in KINDS)
+    alone = next(one for one in questions if one.kind != "answerable" and one.query_id != plain.query_id)
+    scored = [
+        task.process_results(task._document(one), [oracle(one, True)])["plain"]
+        for one in (plain, *others)
+        if one.query_id == plain.query_id
+    ]
+    wrong = task.process_results(task._document(alone), ["A"])["plain"]
+    assert task.handled(scored) == task.handled([*scored, wrong]) == 100
 
 
 def test_the_number_of_a_benchmark_is_in_percent_and_of_all_its_parts():

@@ -64,7 +64,7 @@ class Rewards:
     """DPO's implicit rewards on held-out pairs, with the model before as the reference."""
 
     accuracy: Share
-    """How often the chosen answer has the higher reward; before, by the definition of the reward, it is a coin's."""
+    """How often the chosen answer has the higher reward. Before training all rewards are 0: none is higher."""
     margin: Share
     """Reward of the chosen answer less that of the rejected one."""
 
@@ -240,15 +240,15 @@ def _benchmark(task: str, evaluations: Sequence[Evaluation]) -> BenchmarkChange:
     values = (paper.base, paper.aligned) if paper else None
     results = {one.uri: one.benchmarks.get(task) for one in evaluations}
     known = [result for result in results.values() if result is not None]
-    problems = [f"{uri}: not run" for uri, result in results.items() if result is None]
-    problems += [f"{uri}: {result.problem}" for uri, result in results.items() if result and result.problem]
+    faults = [f"{uri}: not run" for uri, result in results.items() if result is None]
+    faults += [f"{uri}: {result.problem}" for uri, result in results.items() if result and result.problem]
     if len({_how(result) for result in known}) > 1:
-        problems.append("run in different ways (profile, limit or model arguments); not comparable")
+        faults.append("run in different ways (profile, limit or model arguments); not comparable")
     headlines = [headline(task, result.metrics) for result in known]
-    if not problems and (None in headlines or len({found[0] for found in headlines if found}) > 1):
-        problems.append("the results have no metric in common")
-    if problems:
-        return BenchmarkChange(task, "", None, None, None, values, "; ".join(problems))
+    if not faults and (None in headlines or len({found[0] for found in headlines if found}) > 1):
+        faults.append("the results have no metric in common")
+    if faults:
+        return BenchmarkChange(task, "", None, None, None, values, "; ".join(faults))
     (name, before), *afters = [found for found in headlines if found is not None]
     first, *rest = known
     common = set(first.samples).intersection(*(result.samples for result in rest))

@@ -35,8 +35,6 @@ PREFERENCE = pa.schema(
         pa.field("problem", pa.string()),  # null, or why there are no log-probs
     ]
 )
-
-
 CLIPS_PER_PART = 16
 """Clips between two writes: what a crash makes to be computed again. Their features wait in memory."""
 
@@ -150,6 +148,8 @@ class Scorer:
 
     def score(self, clips: Sequence[Clip], adversaries: Mapping[str, str | None]) -> list[dict[str, Any]]:
         """Rows as `PREFERENCE` has them, for all pairs of `clips`."""
+        import torch
+
         from videopasta.dpo.preparation import logps_of
 
         budget = self._config.tokens_per_pack
@@ -164,6 +164,8 @@ class Scorer:
                 features[clip.key] = self._features.of(clip)
             except VideoError as error:
                 lost[clip.key] = f"video_{error.reason}"
+            except torch.OutOfMemoryError:
+                raise  # of this machine, not of the video
             except RuntimeError as error:  # a mistake of ours that this file brings out
                 lost[clip.key] = f"decoder_error: {error}"
         found: dict[str, Logps] = {}

@@ -237,16 +237,17 @@ def _work(
     if held and held.clips:
         wanted = config.preference
         if is_local:
-            _check_room("preference", wanted.num_cpus, wanted.num_gpus, available)
+            room = PoolConfig(num_cpus=wanted.num_cpus, num_gpus=wanted.num_gpus)
+            check_pools([room], available, "preference.num_cpus, preference.num_gpus")
         folder = ShardFolder(storage.join(out, "preference"), preference.PREFERENCE)
         for number, rows in enumerate(preference.stream_scores(held, config)):
             folder.write(
                 f"part-{run_id}-{number:05d}.parquet", pa.Table.from_pylist(rows, schema=preference.PREFERENCE)
             )
     if tasks:
-        wanted_each = config.benchmarks
         if is_local:
-            _check_room("benchmarks", wanted_each.num_cpus, wanted_each.num_gpus, available)
+            room = PoolConfig(num_cpus=config.benchmarks.num_cpus, num_gpus=config.benchmarks.num_gpus)
+            check_pools([room], available, "benchmarks.num_cpus, benchmarks.num_gpus")
         runner.run_all(tasks, config.model.model, depends_on["weights"], out, config.benchmarks)
 
 
@@ -259,16 +260,6 @@ def _to_ask_again(row: Mapping[str, Any]) -> bool:
 def _pools(config: EvaluateConfig, asked: Sequence[Question]) -> list[PoolConfig]:
     grader = config.grader_model.pool if config.grader_model and to_grade(asked) else None
     return [config.decode_pool, config.model.pool, *([grader] if grader else [])]
-
-
-def _check_room(what: str, cpus: float, gpus: float, available: dict[str, float]) -> None:
-    """Ray would wait for ever for what this machine does not have."""
-    has_cpus, has_gpus = available.get("CPU", 0), available.get("GPU", 0)
-    if cpus > has_cpus or gpus > has_gpus:
-        raise UserError(
-            f"{what} wants {cpus:g} CPUs and {gpus:g} GPUs, this machine has {has_cpus:g} and {has_gpus:g}; "
-            f"set {what}.num_cpus and {what}.num_gpus, or submit the job to a cluster"
-        )
 
 
 def _ask(asked: Sequence[Sheet], out: str, config: EvaluateConfig, run_id: str, console: Console) -> None:

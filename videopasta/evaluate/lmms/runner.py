@@ -40,7 +40,6 @@ _RESOLVE = """
 import json, sys
 from lmms_eval.tasks import TaskManager
 known = set(TaskManager("ERROR", include_path=sys.argv[1] or None).all_tasks)
-import lmms_eval
 print("RESOLVED" + json.dumps({"unknown": [name for name in sys.argv[2:] if name not in known]}))
 """
 

@@ -4,7 +4,7 @@
 
 Questions with options are asked, answers are the letters that the model writes. Metrics, in percent: `plain` (the
 answerable ones), `adversarial` (those that nothing answers), and `handled` (adversarial ones whose plain twin is right
-too: who rejects everything gets 0). This file needs nothing but the questions' own reading of letters.
+too: who rejects everything gets 0).
 """
 
 import json
@@ -116,11 +116,12 @@ def plain(scored: Iterable[dict[str, Any]]) -> float:
 
 
 def handled(scored: Iterable[dict[str, Any]]) -> float:
-    """Percent of the adversarial questions that are rejected and whose twin is answered."""
+    """Percent of the adversarial questions with a twin that are rejected, and their twin answered."""
     scored = list(scored)
     answered = {one["query_id"]: one["right"] for one in scored if one["kind"] == "answerable"}
-    rejected = [one for one in scored if one["kind"] != "answerable"]
-    return _percent(one["right"] and answered.get(one["query_id"], False) for one in rejected)
+    # A limit may cut twins off: without its own, a question says nothing here, as in scores.py.
+    twinned = [one for one in scored if one["kind"] != "answerable" and one["query_id"] in answered]
+    return _percent(one["right"] and answered[one["query_id"]] for one in twinned)
 
 
 def _percent(values: Iterable[bool]) -> float:
