@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 EVAL_VENV := .venv-eval
 
-.PHONY: demo test test-slow eval-env lint lock clean
+.PHONY: demo test test-slow eval-env swift-env lint lock clean
 
 $(READY): requirements/cpu.txt pyproject.toml videopasta-torchvision.pth
 	python3 -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "videopasta needs Python 3.11 to 3.13")'
@@ -26,6 +26,15 @@ $(EVAL_VENV)/.ready: requirements/eval-cpu.txt pyproject.toml
 	$(EVAL_VENV)/bin/python -m pip install --quiet --no-deps -r requirements/eval-cpu.txt
 	$(EVAL_VENV)/bin/python -c "import torch" 2>/dev/null || $(EVAL_VENV)/bin/python -m pip install --quiet "torch==2.13.0"
 	$(EVAL_VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+swift-env: .venv-swift/.ready ## ms-swift, for benchmarks/dpo.py: it wants another TRL than ours
+
+.venv-swift/.ready: requirements/ms-swift.txt pyproject.toml
+	test -x .venv-swift/bin/python || python3 -m venv .venv-swift
+	.venv-swift/bin/python -m pip install --quiet --no-deps -r requirements/ms-swift.txt
+	.venv-swift/bin/python -c "import torch" 2>/dev/null || .venv-swift/bin/python -m pip install --quiet "torch==2.13.0"
+	.venv-swift/bin/python -m pip install --quiet --no-deps --editable .  # its mending of torchvision without a GPU
 	touch $@
 
 test: $(READY) ## The default suite

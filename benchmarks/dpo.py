@@ -2,6 +2,9 @@
 
     python benchmarks/dpo.py --json benchmarks/results/dpo.json
 
+    make swift-env                                                  # and with ms-swift beside:
+    python benchmarks/dpo.py --json benchmarks/results/dpo.json --ms-swift .venv-swift/bin/python
+
 A random Qwen2.5-VL of 10 M parameters, float32, full fine-tuning, clips of 1,024 video tokens with 1, 3 or 10 pairs.
 Each side runs in a process of its own, in turns; medians over the runs.
 
@@ -9,15 +12,19 @@ Each side runs in a process of its own, in turns; medians over the runs.
     plain    written for this benchmark: two sequences a pair in one batch, policy and reference, nothing kept; but a
              clip is decoded and encoded once for the two pairs that share a batch, and both models share the features
     trl      `trainer: trl`: TRL's DPOTrainer with our collator, which encodes the video of each sequence in each model
+    ms_swift its own command, in an environment of its own, on the same clips, texts and model, told the two token ids
+             of the small tokenizer (it takes Qwen's for granted and would train on no video); a step is an epoch
 
 The time of a training of 3 epochs, the paper's number: the packed side's one preparation and 3 measured epochs; the
 others' measured epoch three times. `ratio` = packed over plain in pairs per second, by pairs per clip. Memory is the
-most that the process held at once, less the most it had held before the first pass.
+most that the process held at once, less the most it had held before the first pass (ms-swift's: all of it).
 """
 
 import copy
 import json
+import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -31,8 +38,9 @@ from typing import Any
 from _common import arguments, machine, write_json
 
 SIDE = 224  # pixels: 16 frame pairs of 8 x 8 tokens
+VIDEO_TOKENS = 1024
 MODEL = {"hidden_size": 384, "num_layers": 6}
-SIDES = ("packed", "plain", "trl")
+SIDES = ("packed", "plain", "trl", "ms_swift")
 PAIRS_PER_CLIP = (1, 3, 10)
 TARGETS = {"1": 2.0, "3": 6.0, "10": 12.0}
 EPOCHS = 3
@@ -47,17 +55,19 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help="measure one side only, in this process")
     parser.add_argument("--folder", type=Path, help="of the clips and the model")
     parser.add_argument("--pairs", type=int, help="pairs per clip")
+    parser.add_argument("--ms-swift", type=Path, help="an interpreter that has ms-swift: measure it as well")
     options = parser.parse_args()
     if options.side:
-        print(json.dumps(measure(options.side, options.folder, options.clips, options.pairs)))
+        print(json.dumps(measure(options.side, options.folder, options.clips, options.pairs, options.ms_swift)))
         return
+    sides = SIDES if options.ms_swift else SIDES[:-1]
     with tempfile.TemporaryDirectory(prefix="vp-") as folder:
         prepare_files(Path(folder), options.clips + 1)
         found: dict[str, dict[str, list[dict[str, float]]]] = {}
         for run in range(options.runs):
             for pairs in PAIRS_PER_CLIP:
-                for side in SIDES:
-                    one = measure_apart(side, folder, options.clips, pairs)
+                for side in sides:
+                    one = measure_apart(side, folder, options.clips, pairs, options.ms_swift)
                     found.setdefault(str(pairs), {}).setdefault(side, []).append(one)
                     print(f"run {run + 1}, {pairs} pairs a clip, {side}: {one['pairs_per_s']:.3f} pairs/s", flush=True)
     medians = {
@@ -68,18 +78,20 @@ def main() -> None:
     }
     ratios = {
         other: {count: s["packed"]["pairs_per_s"] / s[other]["pairs_per_s"] for count, s in medians.items()}
-        for other in ("plain", "trl")
+        for other in sides[1:]
     }
-    print(f"\n{'pairs a clip':>12} {'packed':>8} {'plain':>8} {'trl':>8} pairs/s   over plain  over trl   MiB of each")
+    print(f"\n{'pairs a clip':>12} {' '.join(f'{side:>9}' for side in sides)} pairs/s   packed over them   MiB of each")
     for count, s in medians.items():
-        speeds = " ".join(f"{s[side]['pairs_per_s']:8.3f}" for side in SIDES)
-        memory = ", ".join(f"{s[side]['peak_mib']:.0f}" for side in SIDES)
-        print(f"{count:>12} {speeds}           {ratios['plain'][count]:10.1f}{ratios['trl'][count]:10.1f}   {memory}")
+        speeds = " ".join(f"{s[side]['pairs_per_s']:9.3f}" for side in sides)
+        over = ", ".join(f"{ratios[other][count]:.1f}" for other in sides[1:])
+        memory = ", ".join(f"{s[side]['peak_mib']:.0f}" for side in sides)
+        print(f"{count:>12} {speeds}           {over:>16}   {memory}")
     write_json(
         options.json,
         {
             "machine": machine(), "clips": options.clips, "runs": options.runs, "epochs": EPOCHS,
-            "ratio": ratios["plain"], "target": TARGETS, "ratio_trl": ratios["trl"], "medians": medians,
+            "ratio": ratios["plain"], "target": TARGETS, "ratio_trl": ratios["trl"],
+            "ratio_ms_swift": ratios.get("ms_swift"), "medians": medians,
         },
     )  # fmt: skip
 
@@ -95,7 +107,7 @@ def prepare_files(folder: Path, num_clips: int) -> None:
         write_video(scene, folder / f"{number}.mp4", SIDE)
 
 
-def measure_apart(side: str, folder: str, clips: int, pairs: int) -> dict[str, float]:
+def measure_apart(side: str, folder: str, clips: int, pairs: int, swift: Path | None) -> dict[str, float]:
     """`measure` in a process of its own."""
     command = [
         sys.executable,
@@ -108,6 +120,7 @@ def measure_apart(side: str, folder: str, clips: int, pairs: int) -> dict[str, f
         str(clips),
         "--pairs",
         str(pairs),
+        *(["--ms-swift", str(swift)] if swift else []),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -116,7 +129,7 @@ def measure_apart(side: str, folder: str, clips: int, pairs: int) -> dict[str, f
     return result
 
 
-def measure(side: str, folder: Path, num_clips: int, num_pairs: int) -> dict[str, float]:
+def measure(side: str, folder: Path, num_clips: int, num_pairs: int, swift: Path | None) -> dict[str, float]:
     """Pairs per second over `EPOCHS` epochs, and memory in MiB."""
     from videopasta.config import TrainConfig, UniformPlan
     from videopasta.dpo.examples import Clip, Pair
@@ -144,6 +157,8 @@ def measure(side: str, folder: Path, num_clips: int, num_pairs: int) -> dict[str
             Pair(f"{number}-{n}", "spatial", *queries[n // 3], rejected=sentence()) for n in range(num_pairs)
         )  # 3 adversarial answers a query, as the paper has them
         clips.append(Clip(uri, None, None, seen.video_sha256, seen.plans["dense"], pairs))
+    if side == "ms_swift" and swift:
+        return ms_swift(swift, clips[1:], folder)
     run = {"packed": packed, "plain": plain, "trl": trl}[side]
     return run(config, clips[1:], clips[0], folder)
 
@@ -307,6 +322,61 @@ def trl(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict[s
         trainer.add_callback(clock)
         trainer.train()
     return speed(clips, EPOCHS * (clock.ends[1] - clock.ends[0]), clock.before)
+
+
+def ms_swift(python: Path, clips: Sequence[Any], folder: Path) -> dict[str, float]:
+    """`EPOCHS` epochs of ms-swift's own command after one to warm up, by the seconds that its log tells.
+
+    Raises:
+        SystemExit: it fails, or trains without the video.
+    """
+    import resource
+
+    work = Path(tempfile.mkdtemp(dir=folder))
+    model = json.loads((folder / "model/config.json").read_text())
+    (work / "token_ids.py").write_text(
+        "from swift.template.templates.qwen import Qwen2VLTemplate as template\n"
+        f"template.image_token_id, template.video_token_id = {model['image_token_id']}, {model['video_token_id']}\n"
+    )
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"<video>{pair.prompt}"}, {"role": "assistant", "content": pair.chosen},
+            ],
+            "rejected_response": pair.rejected, "videos": [clip.uri],
+        }
+        for clip in clips for pair in clip.pairs
+    ]  # fmt: skip
+    (work / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    micro = min(PAIRS_PER_PASS, len(rows))
+    command = [
+        str(python), "-m", "swift.cli.main", "rlhf", "--rlhf_type", "dpo", "--model", str(folder / "model"),
+        "--model_type", "qwen2_5_vl", "--template", "qwen2_5_vl", "--tuner_type", "full", "--freeze_vit", "true",
+        "--freeze_aligner", "true", "--dataset", str(work / "data.jsonl"), "--torch_dtype", "float32",
+        "--num_train_epochs", str(1 + EPOCHS), "--per_device_train_batch_size", str(micro),
+        "--gradient_accumulation_steps", str(len(rows) // micro), "--learning_rate", "1e-6", "--attn_impl", "sdpa",
+        "--gradient_checkpointing", "false", "--save_strategy", "no", "--split_dataset_ratio", "0",
+        "--report_to", "none", "--dataloader_num_workers", "0", "--logging_steps", "1", "--output_dir", str(work),
+        "--external_plugins", str(work / "token_ids.py"),
+    ]  # fmt: skip
+    pixels = str(SIDE * SIDE)
+    environment = os.environ | {
+        "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "USE_HF": "1", "VIDEO_MAX_PIXELS": pixels,
+        "VIDEO_MIN_PIXELS": pixels, "FPS": "4", "FPS_MIN_FRAMES": "32", "FPS_MAX_FRAMES": "32",
+        "FORCE_QWENVL_VIDEO_READER": "decord",
+    }  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    text = done.stdout + done.stderr
+    per_step = [float(seconds) for seconds in re.findall(r"'learning_rate'.*?'train_speed\(s/it\)': '([\d.]+)'", text)]
+    tokens = re.findall(r"CHOSEN_INPUT_IDS\] \[([^]]*)\]", text)
+    if done.returncode or len(per_step) != 1 + EPOCHS:  # a step is an epoch; each line has the mean so far
+        raise SystemExit(f"ms-swift failed:\n{text[-3000:]}")
+    of_video = tokens[0].split(", ").count(str(model["video_token_id"])) if tokens else 0
+    if of_video != VIDEO_TOKENS:
+        raise SystemExit(f"ms-swift trained on {of_video} tokens of the video, not on {VIDEO_TOKENS}")
+    peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    seconds = (1 + EPOCHS) * per_step[-1] - per_step[0]
+    return {"pairs_per_s": EPOCHS * len(rows) / seconds, "peak_mib": peak_mib}
 
 
 if __name__ == "__main__":
