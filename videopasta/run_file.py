@@ -103,15 +103,32 @@ class RunFile:
         self.write(run | {"runs": [*others, summary]})
 
     def write(self, value: dict[str, Any]) -> None:
-        """Replace it, whole or not at all."""
-        self._fs.create_dir(self._root, recursive=True)
+        """Replace it, whole or not at all.
+
+        Raises:
+            UserError: it cannot be written.
+        """
         target = f"{self._root}/run.json"
         local = storage.is_local(self._uri)
         path = f"{self._root}/.run.json.tmp" if local else target
-        with self._fs.open_output_stream(path) as stream:
-            stream.write(json.dumps(value, indent=2, ensure_ascii=False).encode())
-        if local:
-            publish(path, target)
+        with writing(target):
+            self._fs.create_dir(self._root, recursive=True)
+            with self._fs.open_output_stream(path) as stream:
+                stream.write(json.dumps(value, indent=2, ensure_ascii=False).encode())
+            if local:
+                publish(path, target)
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Say what to do when `path` cannot be written: a full disk, most often."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error}. What was committed before is whole. Make room, then run the same "
+            "command to continue"
+        ) from error
 
 
 def publish(hidden: str, path: str) -> None:

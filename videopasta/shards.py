@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from videopasta import storage
-from videopasta.run_file import publish
+from videopasta.run_file import publish, writing
 
 
 class ShardFolder:
@@ -38,18 +38,23 @@ class ShardFolder:
         return pq.read_table(self._path(name), filesystem=self._fs, columns=columns and list(columns))
 
     def write(self, name: str, table: pa.Table) -> None:
-        """Publish a shard, in place of one of the same name."""
-        self._fs.create_dir(self._folder, recursive=True)
-        if not self._local:
-            # Serialised first and put in one write: a failure in between publishes nothing.
-            buffer = pa.BufferOutputStream()
-            pq.write_table(table, buffer, compression="zstd")
-            with self._fs.open_output_stream(self._path(name)) as stream:
-                stream.write(buffer.getvalue())
-            return
-        hidden = self._path(f".{name}.tmp")
-        pq.write_table(table, hidden, filesystem=self._fs, compression="zstd")
-        publish(hidden, self._path(name))
+        """Publish a shard, in place of one of the same name.
+
+        Raises:
+            UserError: it cannot be written; nothing of it is there then.
+        """
+        with writing(f"{self._folder}/{name}"):
+            self._fs.create_dir(self._folder, recursive=True)
+            if self._local:
+                hidden = self._path(f".{name}.tmp")
+                pq.write_table(table, hidden, filesystem=self._fs, compression="zstd")
+                publish(hidden, self._path(name))
+            else:
+                # Serialised first and put in one write: a failure in between publishes nothing.
+                buffer = pa.BufferOutputStream()
+                pq.write_table(table, buffer, compression="zstd")
+                with self._fs.open_output_stream(self._path(name)) as stream:
+                    stream.write(buffer.getvalue())
 
     def delete(self, name: str) -> None:
         """Remove a shard."""

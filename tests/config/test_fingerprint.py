@@ -5,12 +5,12 @@ import pytest
 from pydantic import BaseModel
 
 from videopasta.config import (
+    EnginePoolConfig,
     FpsPlan,
     GenerateConfig,
     NativePlan,
     OpenAIModel,
     PlanConfig,
-    PoolConfig,
     UniformPlan,
     VllmModel,
     WindowPlan,
@@ -23,6 +23,7 @@ OPERATIONAL = {
     "prompts",
     "decode_pool",
     "object_store_gib",
+    "breaker",
     "output",
     "pool",
     "tensor_parallel_size",
@@ -153,6 +154,6 @@ def test_fingerprint_survives_json():
 def test_pools_may_change_between_a_run_and_its_resume():
     """A run begun on one GPU is continued on eight."""
     wide = VllmModel(
-        model="response", tensor_parallel_size=8, pool=PoolConfig(num_gpus=8, max_size=4, clips_in_flight=32)
+        model="response", tensor_parallel_size=8, pool=EnginePoolConfig(num_gpus=8, max_size=4, clips_in_flight=32)
     )
     assert fingerprint(make_config().model_copy(update={"response_model": wide})) == fingerprint(make_config())

@@ -8,7 +8,7 @@ import pytest
 from tests.generate.scripted_engine import ScriptedEngine, good_answer, kind_of
 from tests.works import NUM_FRAMES, make_decoded
 from videopasta.clip_stream import frames_of, row, value_of
-from videopasta.config import GenerateConfig, OpenAIModel, PoolConfig, VllmModel
+from videopasta.config import EnginePoolConfig, GenerateConfig, OpenAIModel, VllmModel
 from videopasta.config.generate import PlansConfig, PreferredPlans, QueriesConfig
 from videopasta.config.video import NativePlan, UniformPlan
 from videopasta.engine import Request, RequestError
@@ -78,7 +78,7 @@ def asked(engine: ScriptedEngine) -> list[tuple[int, str, str | None, str]]:
             [("query", "response", "judge.0"), ("judge.1", "judge.2"), ("judge.3",)],
         ),
         (
-            make_config(judges=[VllmModel(model="small", pool=PoolConfig(max_size=2))]),
+            make_config(judges=[VllmModel(model="small", pool=EnginePoolConfig(max_size=2))]),
             [("query", "response"), ("judge.0",)],
         ),
         (make_config(judges=[OpenAIModel(model="small")]), [("query", "response"), ("judge.0",)]),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.works import make_entry, make_failed, make_finished
-from videopasta.config import GenerateConfig, OpenAIModel, PoolConfig, VllmModel
+from videopasta.config import EnginePoolConfig, GenerateConfig, OpenAIModel, PoolConfig, VllmModel
 from videopasta.config.generate import OutputConfig, ResponsesConfig
 from videopasta.errors import UserError
 from videopasta.generate.run import _Committer, check_config, check_resources, plan_run, run_fingerprint
@@ -13,7 +13,7 @@ from videopasta.prompts import SHIPPED, load_prompts
 
 
 def make_config(*, clips_per_shard: int = 2, flush_s: float = 3600.0, num_gpus: float = 0.0) -> GenerateConfig:
-    model = VllmModel(model="m", pool=PoolConfig(min_size=2, max_size=4, num_cpus=0.5, num_gpus=num_gpus))
+    model = VllmModel(model="m", pool=EnginePoolConfig(min_size=2, max_size=4, num_cpus=0.5, num_gpus=num_gpus))
     return GenerateConfig(
         query_model=model,
         response_model=model,

@@ -1,5 +1,6 @@
 """The command line. Each command parses, builds, runs, and says what happened; the work is elsewhere."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(tiny_app, name="tiny")
 _INTERRUPTED = 130  # what typer makes of Ctrl-C: it lets no KeyboardInterrupt through
+_TERMINATED = 128 + signal.SIGTERM
 
 
 @app.command()
@@ -50,9 +52,12 @@ def _errors_for_people() -> Iterator[None]:
         Console(stderr=True).print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
     except SystemExit as end:
-        if end.code == _INTERRUPTED:
-            Console(stderr=True).print("Interrupted. What was committed stays; run the same command to continue.")
-        raise
+        # Ray's driver answers SIGTERM, a job's stop or a machine's notice, by exiting with the signal's number.
+        if end.code not in (_INTERRUPTED, signal.SIGTERM):
+            raise
+        word, code = ("Interrupted", end.code) if end.code == _INTERRUPTED else ("Terminated", _TERMINATED)
+        Console(stderr=True).print(f"{word}. What was committed stays; run the same command to continue.")
+        sys.exit(code)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ Every key, its default, its reason and its source stand beside it in `video.py`,
 from videopasta.config.evaluate import BenchmarksConfig, EvaluateConfig, PreferenceConfig
 from videopasta.config.generate import FAILURE_MODES, FailureMode, GenerateConfig, SamplingConfig
 from videopasta.config.load import differences, dump_yaml, fingerprint, load_config
-from videopasta.config.models import ModelConfig, OpenAIModel, PoolConfig, VllmModel
+from videopasta.config.models import EnginePoolConfig, ModelConfig, OpenAIModel, PoolConfig, VllmModel
 from videopasta.config.train import LossConfig, ModeWeights, TrainConfig
 from videopasta.config.video import (
     DecodeConfig,
@@ -23,6 +23,7 @@ __all__ = [
     "FAILURE_MODES",
     "BenchmarksConfig",
     "DecodeConfig",
+    "EnginePoolConfig",
     "EvaluateConfig",
     "FailureMode",
     "FpsPlan",

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from videopasta.config.generate import OutputConfig, SamplingConfig
-from videopasta.config.models import ModelConfig, PoolConfig, VllmModel
+from videopasta.config.models import EnginePoolConfig, ModelConfig, PoolConfig, VllmModel
 from videopasta.config.train import VisionCacheConfig, check_template
 from videopasta.config.video import OPERATIONAL, DecodeConfig, Frozen, PlanConfig, UniformPlan
 
@@ -56,7 +56,9 @@ class BenchmarksConfig(Frozen):
 class EvaluateConfig(Frozen):
     """Everything about one evaluation; keys marked operational may change between a run and its resume."""
 
-    model: ModelConfig = VllmModel(model="Qwen/Qwen2.5-VL-7B-Instruct", pool=PoolConfig(num_gpus=1, clips_in_flight=8))
+    model: ModelConfig = VllmModel(
+        model="Qwen/Qwen2.5-VL-7B-Instruct", pool=EnginePoolConfig(num_gpus=1, clips_in_flight=8)
+    )
     """The model to evaluate; `--model` names it."""
     grader_model: ModelConfig | None = None
     """A text model that says whether an open answer is right, where no truth is known. None: open answers to questions

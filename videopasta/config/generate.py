@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from videopasta.config.models import ModelConfig, PoolConfig, VllmModel
+from videopasta.config.models import EnginePoolConfig, ModelConfig, PoolConfig, VllmModel
 from videopasta.config.video import OPERATIONAL, DecodeConfig, FpsPlan, Frozen, PlanConfig, UniformPlan
 
 FailureMode = Literal["spatial", "temporal", "cross_frame"]
@@ -138,6 +138,15 @@ class OutputConfig(Frozen):
     was not committed, and the next run makes it again."""
 
 
+class BreakerConfig(Frozen):
+    """When a run is stopped because its clips fail: a wrong mount must not quarantine a million videos."""
+
+    window: int = Field(default=200, ge=1)
+    """Of the last so many clips ..."""
+    max_failed_share: float = Field(default=0.5, ge=0, le=1)
+    """... a larger share failed for one reason: the run stops and says which. 1: never."""
+
+
 class GenerateConfig(Frozen):
     """One run of `videopasta generate`: from videos to candidates, pairs and quarantine."""
 
@@ -149,18 +158,18 @@ class GenerateConfig(Frozen):
         model="OpenGVLab/InternVL2_5-38B",
         trust_remote_code=True,
         tensor_parallel_size=2,
-        pool=PoolConfig(num_gpus=2, clips_in_flight=8),
+        pool=EnginePoolConfig(num_gpus=2, clips_in_flight=8),
     )
     """Writes the queries."""
     response_model: ModelConfig = VllmModel(
-        model="Qwen/Qwen2.5-VL-7B-Instruct", pool=PoolConfig(num_gpus=1, clips_in_flight=8)
+        model="Qwen/Qwen2.5-VL-7B-Instruct", pool=EnginePoolConfig(num_gpus=1, clips_in_flight=8)
     )
     """Answers well (dense frames) and badly (sparse frames, misleading query): the model to align."""
     judge_model: Annotated[tuple[ModelConfig, ...], BeforeValidator(_as_list), Field(min_length=1)] = (
         VllmModel(
             model="Qwen/Qwen2.5-32B-Instruct",
             tensor_parallel_size=2,
-            pool=PoolConfig(num_gpus=2, clips_in_flight=16),
+            pool=EnginePoolConfig(num_gpus=2, clips_in_flight=16),
         ),
     )
     """Gives the verdicts, from text alone: one model, or a list of them that votes."""
@@ -188,6 +197,8 @@ class GenerateConfig(Frozen):
     """Verdicts."""
     output: OutputConfig = Field(default=OutputConfig(), json_schema_extra=OPERATIONAL)
     """Committing."""
+    breaker: BreakerConfig = Field(default=BreakerConfig(), json_schema_extra=OPERATIONAL)
+    """When to stop."""
 
     @model_validator(mode="after")
     def _modes_differ(self) -> "GenerateConfig":

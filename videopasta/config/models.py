@@ -30,6 +30,17 @@ class PoolConfig(Frozen):
         return self
 
 
+class EnginePoolConfig(PoolConfig):
+    """Actors that each host an engine, and how long they bear with it."""
+
+    deadline_s: float = Field(default=3600.0, gt=0)
+    """A clip that the engine has not finished by then is given up, and the engine started anew."""
+    attempts: int = Field(default=3, ge=2)
+    """A clip under which the engine died so often is given up; after the first time it is worked on alone."""
+    recycle_above_gib: float | None = Field(default=None, gt=0)
+    """An engine whose processes hold more memory than this is started anew between two clips; none: never."""
+
+
 class VllmModel(Frozen):
     """A model hosted by vLLM inside the pool's actors, on CPU or GPU."""
 
@@ -54,7 +65,7 @@ class VllmModel(Frozen):
     """Requests decoded in one batch."""
     enforce_eager: bool = Field(default=False, json_schema_extra=OPERATIONAL)
     """Skip compilation and CUDA graphs: starts in seconds, answers slower."""
-    pool: PoolConfig = Field(default=PoolConfig(), json_schema_extra=OPERATIONAL)
+    pool: EnginePoolConfig = Field(default=EnginePoolConfig(), json_schema_extra=OPERATIONAL)
     """Where its engines run."""
 
 
@@ -81,7 +92,7 @@ class OpenAIModel(Frozen):
     """Retries with exponential back-off on connection errors, 408, 409, 429 and 5xx."""
     timeout_s: float = Field(default=300.0, gt=0, json_schema_extra=OPERATIONAL)
     """Longest wait for one answer."""
-    pool: PoolConfig = Field(default=PoolConfig(num_cpus=0.1), json_schema_extra=OPERATIONAL)
+    pool: EnginePoolConfig = Field(default=EnginePoolConfig(num_cpus=0.1), json_schema_extra=OPERATIONAL)
     """The actors that talk to it."""
 
 

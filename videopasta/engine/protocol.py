@@ -106,6 +106,10 @@ class RequestError(Exception):
         self.detail = detail
 
 
+class EngineDead(Exception):
+    """The engine is gone, and nothing it is asked will be answered: start another one."""
+
+
 class Engine(Protocol):
     """A model that answers. Any number of `generate` calls may be in flight; the engine batches them."""
 
@@ -116,6 +120,7 @@ class Engine(Protocol):
 
         Raises:
             RequestError: the request itself is at fault.
+            EngineDead: the engine died of this request or an earlier one.
         """
         ...
 

@@ -12,11 +12,12 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from videopasta.config import VllmModel
 from videopasta.engine.models import local_path, revision_of
-from videopasta.engine.protocol import Answer, ModelId, Request, RequestError, Token, Usage
+from videopasta.engine.protocol import Answer, EngineDead, ModelId, Request, RequestError, Token, Usage
 
 # vLLM's CPU attention takes multiples of 32; the smaller the block, the closer a cached prefix ends to the video's.
 CPU_BLOCK_SIZE = 32
@@ -229,6 +230,15 @@ class _Driver(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, eq=False)
+class _Ask:
+    request_id: str
+    prompt: Any
+    params: Any
+    future: Future[Any]
+    told: _Told | None
+
+
 class _InProcess:
     """A thread that owns an `LLMEngine`: takes requests from an inbox, steps while any is unfinished."""
 
@@ -238,7 +248,7 @@ class _InProcess:
         self._engine = LLMEngine.from_engine_args(engine_args)
         self.vllm_config = self._engine.vllm_config
         self.tokenizer = self._engine.get_tokenizer()
-        self._inbox: queue.SimpleQueue[tuple[Any, Any, Future[Any], _Told | None] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Ask | str | None] = queue.SimpleQueue()
         self._pending: dict[str, Future[Any]] = {}
         self._told: dict[str, _Told] = {}
         self._death: BaseException | None = None
@@ -247,10 +257,14 @@ class _InProcess:
 
     async def generate(self, prompt: Any, params: Any, told: _Told | None = None) -> Any:
         if self._death is not None:
-            raise RuntimeError("the engine died earlier; see the first error in this log") from self._death
-        future: Future[Any] = Future()
-        self._inbox.put((prompt, params, future, told))
-        return await asyncio.wrap_future(future)
+            raise EngineDead(f"it died of an earlier request: {self._death!r}") from self._death
+        ask = _Ask(uuid.uuid4().hex, prompt, params, Future(), told)
+        self._inbox.put(ask)
+        try:
+            return await asyncio.wrap_future(ask.future)
+        except asyncio.CancelledError:
+            self._inbox.put(ask.request_id)
+            raise
 
     def _run(self) -> None:
         try:
@@ -265,10 +279,12 @@ class _InProcess:
             # A failed step leaves the engine in no known state: everyone who waits must hear of it.
             self._death = error
             while not self._inbox.empty():
-                if item := self._inbox.get():
-                    self._pending[uuid.uuid4().hex] = item[2]
+                if isinstance(item := self._inbox.get(), _Ask):
+                    self._pending[item.request_id] = item.future
             for future in self._pending.values():
-                future.set_exception(error)
+                dead = EngineDead(repr(error))
+                dead.__cause__ = error
+                future.set_exception(dead)
             raise
 
     def _take(self) -> bool:
@@ -282,19 +298,22 @@ class _InProcess:
                 return True
             if item is None:
                 return False
-            prompt, params, future, told = item
-            if not future.set_running_or_notify_cancel():
+            if isinstance(item, str):  # nobody waits for it any more
+                if self._pending.pop(item, None) is not None:
+                    self._told.pop(item, None)
+                    self._engine.abort_request([item])
                 continue
-            request_id = uuid.uuid4().hex
-            self._pending[request_id] = future
-            if told is not None:
-                self._told[request_id] = told
+            if not item.future.set_running_or_notify_cancel():
+                continue
+            self._pending[item.request_id] = item.future
+            if item.told is not None:
+                self._told[item.request_id] = item.told
             try:
-                self._engine.add_request(request_id, prompt, params)
+                self._engine.add_request(item.request_id, item.prompt, item.params)
             except (VLLMClientError, ValueError) as error:
                 # Refused while it was prepared: the engine has not seen it. What a processor makes of odd input
                 # is often a plain ValueError.
-                self._pending.pop(request_id).set_exception(_request_error(error))
+                self._pending.pop(item.request_id).set_exception(_request_error(error))
 
     def close(self) -> None:
         self._inbox.put(None)
@@ -321,6 +340,7 @@ class _OwnProcesses:
 
     async def generate(self, prompt: Any, params: Any, told: _Told | None = None) -> Any:
         from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         last = None
         try:
@@ -330,6 +350,8 @@ class _OwnProcesses:
                     told(output)
         except (VLLMClientError, ValueError) as error:
             raise _request_error(error) from error
+        except EngineDeadError as error:
+            raise EngineDead(repr(error)) from error
         return last
 
     def close(self) -> None:

@@ -60,6 +60,12 @@ async def grade(sheet: Sheet, engine: Engine, config: EvaluateConfig) -> Sheet:
     return sheet.having(said=tuple(graded), grader=name_of(engine))
 
 
+def ungraded(sheet: Sheet, why: str) -> Sheet:
+    """`sheet` whose open answers got no grade, and why."""
+    said = (one if one.open_text is None else one.model_copy(update={"graded_why": why}) for one in sheet.said)
+    return sheet.having(said=tuple(said))
+
+
 def to_grade(questions: Sequence[Question]) -> bool:
     """Whether any open answer to `questions` needs a grader."""
     return any(question.is_open and question.truth is None for question in questions)

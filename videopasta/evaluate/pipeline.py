@@ -4,13 +4,16 @@ sheets ─ decode ─ answer ─ grade ─► driver: commits shards        (eac
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
 from videopasta.clip_stream import dataset, frames_of, pool_options, row, stream, value_of
 from videopasta.config import EvaluateConfig, ModelConfig
-from videopasta.engine import Video, start_engine
-from videopasta.evaluate.asking import ask, grade, to_grade
+from videopasta.engine import RequestError, Video, start_engine
+from videopasta.engine.host import EngineHost, start_attempts
+from videopasta.evaluate.asking import ask, grade, to_grade, ungraded
 from videopasta.evaluate.sheets import Sheet
 from videopasta.video import ClipRequest, DecodeWorker, Reason, VideoError
 
@@ -21,11 +24,16 @@ def stream_sheets(sheets: Sequence[Sheet], config: EvaluateConfig) -> Iterator[S
     """Run the graph on the connected Ray cluster; yields each clip's sheet, answered or not, unordered."""
     data = dataset(sheet.model_dump_json() for sheet in sheets)
     data = data.map_batches(DecodeActor, fn_constructor_kwargs={"config": config}, **pool_options(config.decode_pool))
-    data = data.map_batches(AnswerActor, fn_constructor_kwargs={"config": config}, **pool_options(config.model.pool))
+    attempts = start_attempts()
+    data = data.map_batches(
+        AnswerActor,
+        fn_constructor_kwargs={"config": config, "attempts": attempts},
+        **pool_options(config.model.pool),
+    )
     if config.grader_model is not None and any(to_grade(sheet.questions) for sheet in sheets):
         data = data.map_batches(
             GradeActor,
-            fn_constructor_kwargs={"config": config, "model": config.grader_model},
+            fn_constructor_kwargs={"config": config, "model": config.grader_model, "attempts": attempts},
             **pool_options(config.grader_model.pool),
         )
     for value in stream(data):
@@ -61,9 +69,9 @@ class DecodeActor:
 class AnswerActor:
     """Hosts the model and asks it, many clips at a time."""
 
-    def __init__(self, config: EvaluateConfig) -> None:
+    def __init__(self, config: EvaluateConfig, attempts: Any) -> None:
         self._config = config
-        self._engine = start_engine(config.model, video=True)
+        self._host = EngineHost(partial(start_engine, config.model, video=True), config.model.pool, attempts)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in, one row out; the frames end here."""
@@ -71,18 +79,28 @@ class AnswerActor:
         if sheet.plan is not None:
             frames = frames_of(batch, [sheet.plan])[sheet.plan.key]
             key = f"{sheet.questions[0].video_sha256}-{sheet.plan.key}"
-            sheet = await ask(sheet, Video(frames, sheet.plan.sampled_fps, key), self._engine, self._config)
+            video = Video(frames, sheet.plan.sampled_fps, key)
+            try:
+                sheet = await self._host.do(key, lambda engine: ask(sheet, video, engine, self._config))
+            except RequestError as error:
+                sheet = sheet.failed(f"{error.reason}: {error.detail}")
         return row(sheet.model_dump_json())
 
 
 class GradeActor:
     """Hosts the grader."""
 
-    def __init__(self, config: EvaluateConfig, model: ModelConfig) -> None:
+    def __init__(self, config: EvaluateConfig, model: ModelConfig, attempts: Any) -> None:
         self._config = config
-        self._engine = start_engine(model, video=False)
+        self._host = EngineHost(partial(start_engine, model, video=False), model.pool, attempts)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in, one row out."""
         sheet = Sheet.model_validate_json(value_of(batch))
-        return row((await grade(sheet, self._engine, self._config)).model_dump_json())
+        try:
+            graded = await self._host.do(
+                f"grade {sheet.questions[0].clip}", lambda engine: grade(sheet, engine, self._config)
+            )
+        except RequestError as error:
+            graded = ungraded(sheet, f"{error.reason}: {error.detail}")
+        return row(graded.model_dump_json())

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pyarrow as pa
 from videopasta.clip_stream import dataset, frames_of, pool_options, row, stream, value_of
 from videopasta.config import GenerateConfig, ModelConfig, PlanConfig
 from videopasta.engine import Engine, RequestError, Video, start_engine
+from videopasta.engine.host import EngineHost, start_attempts
 from videopasta.generate.asking import Asker, SeenVideo
 from videopasta.generate.judging import vote
 from videopasta.generate.queries import write_queries
@@ -80,14 +82,16 @@ def stream_works(
         **pool_options(config.decode_pool),
     )
     last_judge = f"judge.{len(config.judge_model) - 1}"
+    attempts = start_attempts()
     for stage in plan_stages(config):
         data = data.map_batches(
-            EngineActor,
+            EngineActor if stage.sees_video else JudgeActor,
             fn_constructor_kwargs={
                 "stage": stage,
                 "config": config,
                 "prompts": prompts,
                 "last_role": last_judge,
+                "attempts": attempts,
             },
             **pool_options(stage.model.pool),
         )
@@ -137,25 +141,34 @@ class DecodeActor:
 class EngineActor:
     """Hosts one model and plays its roles on each clip, many clips at a time."""
 
-    def __init__(self, stage: Stage, config: GenerateConfig, prompts: PromptSet, last_role: str) -> None:
+    def __init__(self, stage: Stage, config: GenerateConfig, prompts: PromptSet, last_role: str, attempts: Any) -> None:
         self._stage, self._config, self._prompts, self._last_role = stage, config, prompts, last_role
-        self._engine: Engine = start_engine(stage.model, video=stage.sees_video)
+        start = partial(start_engine, stage.model, video=stage.sees_video)
+        self._host = EngineHost(start, stage.model.pool, attempts)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in, one row out; the frames stay until the response is there."""
         work = Work.model_validate_json(value_of(batch))
         frames = frames_of(batch, work.plans.values())
-        work = await play_roles(
-            work,
-            frames,
-            self._stage.roles,
-            self._engine,
-            self._prompts,
-            self._config,
-            last_role=self._last_role,
-        )
+        if work.failure is None:
+            work = await self._play(work, frames)
         keep_frames = work.failure is None and self._stage.roles[-1] == "query"
         return _row(work, frames if keep_frames else {})
+
+    async def _play(self, work: Work, frames: dict[str, np.ndarray]) -> Work:
+        roles = self._stage.roles
+        play = partial(
+            play_roles, work, frames, roles, prompts=self._prompts, config=self._config, last_role=self._last_role
+        )
+        try:
+            return await self._host.do(f"{roles[0]} {work.clip_id}", lambda engine: play(engine=engine))
+        except RequestError as error:
+            stage = roles[0].partition(".")[0]
+            return work.having(failure=Failure(stage=stage, reason=error.reason, detail=error.detail))
+
+
+class JudgeActor(EngineActor):
+    """The same, under a name of its own in Ray's dashboard."""
 
 
 async def play_roles(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from videopasta.config import GenerateConfig, OpenAIModel, VllmModel, fingerprint
 from videopasta.engine.models import check_model
 from videopasta.errors import UserError
+from videopasta.generate.breaker import Breaker
 from videopasta.generate.pipeline import plan_stages, stream_works
 from videopasta.generate.summary import RunSummary
 from videopasta.generate.work import Work, already_committed
@@ -104,6 +105,7 @@ def generate(
     )
     started = time.monotonic()
     committer = _Committer(store, summary.run_id, plan.prompts.hashes, config)
+    breaker = Breaker(config.breaker)
     if plan.missing:
         store.record_run(summary.to_dict())  # its rows name the run, also when it is killed
         try:
@@ -112,6 +114,7 @@ def generate(
                 summary.add(work)
                 summary.wall_s = time.monotonic() - started
                 on_work(work, summary)
+                breaker.add(work.failure)
             summary.finished = True
         finally:
             committer.flush()

@@ -1,0 +1,168 @@
+"""Engines that die, hang and grow, under a host that is asked as Ray's actors are asked."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from videopasta.config import EnginePoolConfig
+from videopasta.engine import EngineDead, RequestError
+from videopasta.engine import host as hosts
+from videopasta.engine.host import MAX_STARTS, Attempts, EngineHost
+
+
+class Left(BaseException):
+    """Stands for the end of the process."""
+
+
+def leave() -> None:
+    raise Left
+
+
+@pytest.fixture
+def make_host(monkeypatch):
+    """Hosts outside Ray: `Attempts` called in place, and an engine that is only a name."""
+    remote = lambda method: SimpleNamespace(remote=lambda *a: _done(method(*a)))  # noqa: E731
+    monkeypatch.setattr("ray.get", lambda done: done.result())
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_actor_id=lambda: "a1"))
+
+    def make(attempts: Attempts, **pool: float) -> EngineHost:
+        handle = SimpleNamespace(
+            **{name: remote(getattr(attempts, name)) for name in ("begin", "unfinished", "failed", "end")}
+        )
+        return EngineHost(lambda: "engine", EnginePoolConfig(**pool), handle, leave=leave)
+
+    return make
+
+
+class _done:
+    """A result that can be awaited, and got."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def result(self) -> object:
+        return self._value
+
+    def __await__(self):
+        yield from asyncio.sleep(0).__await__()
+        return self._value
+
+
+async def answer(engine: str) -> str:
+    await asyncio.sleep(0)
+    return f"{engine} said"
+
+
+async def die(engine: str) -> str:
+    raise EngineDead("out of memory")
+
+
+def test_work_is_done_on_the_engine(make_host):
+    """And leaves nothing open."""
+    attempts = Attempts()
+    assert asyncio.run(make_host(attempts).do("clip", answer)) == "engine said"
+    assert attempts.unfinished("clip") == (0, "")
+
+
+def test_a_clip_that_kills_its_engine_is_given_up(make_host):
+    """After `attempts` times, with the engine's last words; asked for again later, it starts from nothing."""
+    attempts = Attempts()
+    for _ in range(3):
+        with pytest.raises(Left):
+            asyncio.run(make_host(attempts).do("poison", die))
+    with pytest.raises(RequestError, match="ended 3 times") as refused:
+        asyncio.run(make_host(attempts).do("poison", die))
+    assert (refused.value.reason, "out of memory" in refused.value.detail) == ("engine_died", True)
+    assert attempts.unfinished("poison") == (0, "")
+
+
+def test_neighbours_of_a_poisonous_clip_are_not_given_up(make_host):
+    """Killed together once, the clips are tried one by one: only the one at fault dies again."""
+    attempts, done = Attempts(), []
+    clips = ["a", "poison", "b", "c"]
+
+    async def life(host: EngineHost) -> None:
+        """One life of the actor: everything that is not done is in flight, until the process ends."""
+        ended = asyncio.Event()
+
+        async def do(clip: str) -> None:
+            async def work(engine: str) -> str:
+                await asyncio.sleep(0.01)
+                if clip == "poison":
+                    ended.set()
+                    await asyncio.sleep(60)
+                await asyncio.sleep(0.01)
+                return clip
+
+            try:
+                done.append(await host.do(clip, work))
+            except RequestError as error:
+                done.append(f"{clip} {error.reason}")
+
+        tasks = [asyncio.create_task(do(clip)) for clip in clips if not any(clip in one for one in done)]
+        watch = asyncio.create_task(ended.wait())
+        await asyncio.wait([watch, asyncio.gather(*tasks)], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()  # as a SIGKILL: nothing is told to `attempts`
+
+    for _ in range(9):
+        asyncio.run(life(make_host(attempts)))
+    assert sorted(done) == ["a", "b", "c", "poison engine_died"]
+
+
+def test_a_late_clip_is_given_up_and_its_engine_left(make_host):
+    """The next one finds the engine suspect: the process ends, and Ray asks again elsewhere."""
+    host = make_host(Attempts(), deadline_s=0.05)
+
+    async def both() -> None:
+        with pytest.raises(RequestError, match=r"deadline_s=0\.05"):
+            await host.do("late", lambda engine: asyncio.sleep(9))
+        with pytest.raises(Left):
+            await host.do("next", answer)
+
+    asyncio.run(both())
+
+
+def test_an_engine_over_its_memory_is_left_when_nobody_uses_it(make_host):
+    """Not before the clips in flight are done."""
+    host = make_host(Attempts(), recycle_above_gib=1000)
+    order = []
+
+    async def both() -> None:
+        async def slow(engine: str) -> None:
+            await asyncio.sleep(0.05)
+            order.append("done")
+
+        first = asyncio.create_task(host.do("first", slow))
+        await asyncio.sleep(0.01)
+        host._pool = EnginePoolConfig(recycle_above_gib=1e-6)
+        with pytest.raises(Left):
+            await host.do("second", answer)
+        order.append("left")
+        await first
+
+    asyncio.run(both())
+    assert order == ["done", "left"]
+
+
+def test_an_engine_that_never_gets_to_a_clip_stops_the_run(make_host):
+    """Dying at its start, it would be started for ever; one finished clip begins the count anew."""
+    attempts = Attempts()
+    for _ in range(MAX_STARTS):
+        host = make_host(attempts)
+    with pytest.raises(RuntimeError, match=f"started {MAX_STARTS} times"):
+        make_host(attempts)
+    asyncio.run(host.do("clip", answer))
+    make_host(attempts)
+
+
+def test_a_mistake_of_ours_is_no_ones_fault(make_host):
+    """It reaches the caller as it is."""
+
+    async def wrong(engine: str) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(make_host(Attempts()).do("clip", wrong))
+    assert EnginePoolConfig().attempts < hosts.MAX_STARTS  # a poisonous clip alone does not stop a run
