@@ -8,10 +8,17 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 
-from tests.dpo.trainings import DECODE, make_config, make_rows, write_rows
+from tests.dpo.trainings import (
+    DECODE,
+    kill_with_all_below,
+    make_config,
+    make_rows,
+    start_training,
+    workers_of,
+    write_rows,
+)
 from videopasta.config import dump_yaml
 from videopasta.config.train import WorkersConfig
 from videopasta.dpo.fit import BEST
@@ -37,17 +44,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def train(ray_folder, folder):
     """Starts `videopasta train ...` with a Ray of its own."""
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(ray_folder)}
-
-    def start(out: Path, *overrides: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "videopasta.cli", "train", "--pairs", "pairs", "--out", out.name]
-        command += ["--config", "train.yaml", *(x for one in overrides for x in ("--set", one))]
-        # From the folder itself: workers have working directories of their own.
-        return subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-        )
-
-    return start
+    return lambda out, *overrides: start_training(folder, out.name, ray_folder, *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +64,6 @@ def wait_for_checkpoint(out: Path, name: str, process: subprocess.Popen) -> None
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
-    """The training workers of its Ray."""
-    below = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in below if "RayTrainWorker" in " ".join(child.cmdline())]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -129,11 +120,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(train, folder, unbroken, victi
     if victim == "worker":
         os.kill(workers_of(process)[0].pid, signal.SIGKILL)
     else:
-        below = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        process.wait()
-        for child in below:
-            child.kill()
+        kill_with_all_below(process)
         assert not (out / "model").exists()
         process = train(out)
     output = process.communicate(timeout=500)[0]

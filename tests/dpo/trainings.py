@@ -1,13 +1,17 @@
 """Small trainings: rows of pairs on rendered clips, configurations, and reports that remember."""
 
 import contextlib
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Mapping
 from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -88,6 +92,39 @@ def make_config(
         vision_cache=VisionCacheConfig(folder=str(folder / "features")),
         **others,
     )
+
+
+def start_training(
+    folder: Path, out: str, ray_folder: Path, *overrides: str, scratch: Path | None = None
+) -> subprocess.Popen[str]:
+    """`videopasta train` on `folder`/pairs with `folder`/train.yaml, with a Ray of its own; `scratch` is its TMPDIR.
+
+    From the folder itself: workers have working directories of their own.
+    """
+    command = [sys.executable, "-m", "videopasta.cli", "train", "--pairs", "pairs", "--out", out]
+    command += ["--config", "train.yaml", *(x for one in overrides for x in ("--set", one))]
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(ray_folder)}
+    if scratch is not None:
+        environment["TMPDIR"] = str(scratch)
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The training workers of its Ray."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in below if "RayTrainWorker" in " ".join(child.cmdline())]
+
+
+def kill_with_all_below(process: subprocess.Popen[str]) -> None:
+    """SIGKILL of a driver, and of the Ray that it had started: a machine that is gone."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    for child in below:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 class Remembered:

@@ -1,0 +1,68 @@
+"""Break many runs, and count what is lost.
+
+    python -m tests.chaos --runs 100 --json benchmarks/results/chaos.json
+
+Each run makes pairs from 60 clips and is broken three times, at seeded moments: see `faults.py` for the kinds,
+`runs.py` for what is compared. `--vllm`: on vLLM itself with small random models, instead of the stand-in. Needs the
+right to mount a small disk (root), for the full one.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import yaml
+
+from tests.chaos.runs import CLIPS_PER_SHARD, Outcome, laboratory
+from tests.conftest import REPOSITORY
+
+
+def main() -> None:
+    """Print a line a run and the totals; write the JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the first run; the others count on")
+    parser.add_argument("--vllm", action="store_true", help="real models, 12 clips")
+    parser.add_argument("--json", type=Path, help="write the totals here")
+    options = parser.parse_args()
+    config = num_clips = None
+    if options.vllm:
+        config = yaml.safe_load((REPOSITORY / "configs/ci_random.yaml").read_text())
+        config |= {"queries": config["queries"] | {"per_mode": 1}}
+        config["output"] = {"clips_per_shard": CLIPS_PER_SHARD, "flush_s": 5}
+        num_clips = 12
+    started = time.monotonic()
+    outcomes: list[Outcome] = []
+    with laboratory(config=config, **({"num_clips": num_clips} if num_clips else {})) as lab:
+        for seed in range(options.seed, options.seed + options.runs):
+            outcome = lab.run(seed)
+            outcomes.append(outcome)
+            mark = "whole" if outcome.is_whole else f"NOT WHOLE: {outcome}"
+            print(f"run {seed}: {dict(outcome.kills)}, {outcome.attempts} attempts, {mark}", flush=True)
+    totals = total(outcomes) | {
+        "seconds": round(time.monotonic() - started),
+        "engine": "vllm" if options.vllm else "stand-in",
+    }
+    print(json.dumps(totals, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(totals, indent=2) + "\n")
+    sys.exit(not all(outcome.is_whole for outcome in outcomes))
+
+
+def total(outcomes: list[Outcome]) -> dict[str, object]:
+    """Of many runs."""
+    kills: Counter[str] = sum((outcome.kills for outcome in outcomes), Counter())
+    return {
+        "runs": len(outcomes), "kills": kills.total(), "kills_by_kind": dict(sorted(kills.items())),
+        "lost": sum(one.lost for one in outcomes), "doubled": sum(one.doubled for one in outcomes),
+        "changed": sum(one.changed for one in outcomes), "unaccounted": sum(one.unaccounted for one in outcomes),
+        "leftovers": sum(len(one.leftovers) for one in outcomes),
+        "whole": sum(one.is_whole for one in outcomes),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

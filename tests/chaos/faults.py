@@ -1,0 +1,141 @@
+"""What goes wrong, and when: a seeded plan (pure), and how each fault is done to a run."""
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+
+from tests.chaos.cluster import LocalCluster
+
+
+class Kind(StrEnum):
+    """Of a fault."""
+
+    DRIVER = "driver"
+    """SIGKILL of the driver."""
+    DRIVER_TERM = "driver_term"
+    """SIGTERM of the driver: `ray job stop`, a machine's notice."""
+    WRITER = "writer"
+    """SIGKILL of the driver with half of a shard written."""
+    DECODER = "decoder"
+    """SIGKILL of a decoder process."""
+    DECODE_ACTOR = "decode_actor"
+    """SIGKILL of the actor that owns it."""
+    ENGINE = "engine"
+    """SIGKILL of an actor with the query and response engine."""
+    JUDGE = "judge"
+    """SIGKILL of an actor with the judge's."""
+    NODE = "node"
+    """SIGKILL of all processes of a node; another one takes its place."""
+    NODE_NOTICE = "node_notice"
+    """The same after a drain request and a SIGTERM, as clouds take spot machines."""
+    DISK_FULL = "disk_full"
+    """The disk of the output is full until the run has ended over it."""
+    STORE_PRESSURE = "store_pressure"
+    """For three seconds somebody else's objects fill most of every node's object store."""
+
+
+ENDS_THE_DRIVER = frozenset({Kind.DRIVER, Kind.DRIVER_TERM, Kind.WRITER, Kind.DISK_FULL})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a plan."""
+
+    kind: Kind
+    at_shard: int
+    """It happens once so many shards are committed ..."""
+    delay_s: float
+    """... and this much later."""
+    choice: int
+    """Which of several victims."""
+
+
+def plan_faults(seed: int, *, num_shards: int, per_run: int = 3) -> list[Fault]:
+    """The faults of run `seed`, in order. Kinds take turns, so that a few runs have them all."""
+    rng = random.Random(seed)
+    kinds = list(Kind)
+    chosen = [kinds[(seed * per_run + n) % len(kinds)] for n in range(per_run)]
+    rng.shuffle(chosen)
+    moments = sorted(rng.randrange(num_shards - 3) for _ in chosen)
+    return [
+        Fault(kind, at_shard, rng.uniform(0, 0.5), rng.randrange(100))
+        for kind, at_shard in zip(chosen, moments, strict=True)
+    ]
+
+
+class Victims:
+    """One run's driver and the cluster it works on."""
+
+    def __init__(self, cluster: LocalCluster, out: Path) -> None:
+        self._cluster, self._out = cluster, out
+
+    def strike(self, fault: Fault, driver: subprocess.Popen[str]) -> bool:
+        """Do it; whether there was a victim."""
+        match fault.kind:
+            case Kind.DRIVER:
+                driver.kill()
+            case Kind.DRIVER_TERM:
+                driver.terminate()
+            case Kind.DECODER:
+                return _kill_one(self._cluster.processes("videopasta.video._child"), fault.choice)
+            case Kind.DECODE_ACTOR:
+                return _kill_one(self._cluster.processes("ray::", "DecodeActor"), fault.choice)
+            case Kind.ENGINE:
+                return _kill_one(self._cluster.processes("ray::", "EngineActor"), fault.choice)
+            case Kind.JUDGE:
+                return _kill_one(self._cluster.processes("ray::", "JudgeActor"), fault.choice)
+            case Kind.NODE | Kind.NODE_NOTICE:
+                self._cluster.kill_node(fault.choice, notice=fault.kind == Kind.NODE_NOTICE)
+            case Kind.DISK_FULL:
+                fill_disk(self._out)
+            case Kind.STORE_PRESSURE:
+                self._cluster.press_stores(seconds=3)
+            case Kind.WRITER:
+                raise AssertionError("the driver does it to itself; see driver.py")
+        return True
+
+
+def _kill_one(processes: Sequence[psutil.Process], choice: int) -> bool:
+    if not processes:
+        return False
+    try:
+        processes[choice % len(processes)].send_signal(signal.SIGKILL)
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+FILLER = "filler"
+
+
+def fill_disk(out: Path) -> None:
+    """Take all that is left of the small disk that `out` lies on."""
+    with (out.parent / FILLER).open("ab", buffering=0) as file:
+        for size in (2**20, 2**12, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                continue
+
+
+def free_disk(out: Path) -> None:
+    """Give it back."""
+    (out.parent / FILLER).unlink(missing_ok=True)
+
+
+def wait_for(fault: Fault, out: Path, driver: subprocess.Popen[str]) -> bool:
+    """Until the moment of `fault`; False when the driver ends before."""
+    while len(list(out.glob("candidates/part-*.parquet"))) < fault.at_shard:
+        if driver.poll() is not None:
+            return False
+        time.sleep(0.02)
+    time.sleep(fault.delay_s)
+    return driver.poll() is None
