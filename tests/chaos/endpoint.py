@@ -1,15 +1,21 @@
 """A stand-in for models, named as such: an OpenAI-compatible server whose answers are made of a hash of the request.
 
 Equal requests get equal answers, whoever asks and whenever, so that two runs can be compared row by row. It says
-nothing about models; everything that asks it - engine, actors, stages, prompts, seeds - is the real thing.
+nothing about models; everything that asks it - engine, actors, stages, prompts, seeds - is the real thing. A request
+with a white frame is poison: the process that sent it is killed.
 """
 
+import base64
 import hashlib
+import io
 import json
 import random
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import psutil
+from PIL import Image, ImageStat
 
 LATENCY_S = 0.05
 """So that a run has a middle to be killed in."""
@@ -36,6 +42,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        if _is_poison(json.loads(body)):
+            _kill_owner_of(self.client_address[1])
+            return
         time.sleep(LATENCY_S)
         answer = json.dumps(_completion(json.loads(body), random.Random(hashlib.sha256(body).digest()))).encode()
         self.send_response(200)
@@ -46,6 +55,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Says nothing."""
+
+
+def _is_poison(request: dict) -> bool:
+    first = request["messages"][0]["content"][0]
+    if first["type"] != "image_url":
+        return False
+    image = Image.open(io.BytesIO(base64.b64decode(first["image_url"]["url"].partition(",")[2])))
+    return ImageStat.Stat(image).mean[0] > 250
+
+
+def _kill_owner_of(port: int) -> None:
+    for connection in psutil.net_connections("tcp4"):
+        if connection.laddr and connection.laddr.port == port and connection.pid:
+            psutil.Process(connection.pid).kill()
 
 
 def _completion(request: dict, rng: random.Random) -> dict:

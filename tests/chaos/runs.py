@@ -90,7 +90,7 @@ class Laboratory:
         """Break a run as the plan of `seed` says, and give its command again until it is done."""
         outcome = Outcome(seed)
         faults = plan_faults(seed, num_shards=self._num_shards, per_run=per_run)
-        with _small_disk(self._disk):
+        with small_disk(self._disk):
             out = self._disk / "out"
             while True:
                 outcome.attempts += 1
@@ -167,7 +167,7 @@ def _uris(store: PairStore, kind: str) -> set[str]:
 
 
 @contextmanager
-def _small_disk(folder: Path) -> Iterator[None]:
+def small_disk(folder: Path) -> Iterator[None]:
     """A disk of `DISK_MIB` at `folder`; needs the right to mount one."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)], check=True)
     try:

@@ -92,9 +92,10 @@ class Laboratory:
         while True:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"no step {step} to kill at:\n{process.communicate()[0]}")
-            if max(_losses(out), default=-1) >= step - step % EVERY_STEPS - (EVERY_STEPS if in_checkpoint else 0):
-                if not in_checkpoint or any(self._scratch.glob("videopasta-checkpoint-*/*")):
-                    return
+            done = step - step % EVERY_STEPS - (EVERY_STEPS if in_checkpoint else 0)
+            writing = any(self._scratch.glob("videopasta-checkpoint-*/*"))
+            if max(_losses(out), default=-1) >= done and (writing or not in_checkpoint):
+                return
             time.sleep(0.002)
 
 
