@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -28,15 +29,9 @@ def main() -> None:
     parser.add_argument("--vllm", action="store_true", help="real models, 12 clips")
     parser.add_argument("--json", type=Path, help="write the totals here")
     options = parser.parse_args()
-    config = num_clips = None
-    if options.vllm:
-        config = yaml.safe_load((REPOSITORY / "configs/ci_random.yaml").read_text())
-        config |= {"queries": config["queries"] | {"per_mode": 1}}
-        config["output"] = {"clips_per_shard": CLIPS_PER_SHARD, "flush_s": 5}
-        num_clips = 12
     started = time.monotonic()
     outcomes: list[Outcome] = []
-    with laboratory(config=config, **({"num_clips": num_clips} if num_clips else {})) as lab:
+    with laboratory(config=vllm_config(), num_clips=12) if options.vllm else laboratory() as lab:
         for seed in range(options.seed, options.seed + options.runs):
             outcome = lab.run(seed)
             outcomes.append(outcome)
@@ -50,6 +45,15 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(totals, indent=2) + "\n")
     sys.exit(not all(outcome.is_whole for outcome in outcomes))
+
+
+def vllm_config() -> dict[str, Any]:
+    """Small random models on vLLM."""
+    config: dict[str, Any] = yaml.safe_load((REPOSITORY / "configs/ci_random.yaml").read_text())
+    return config | {
+        "queries": config["queries"] | {"per_mode": 1},
+        "output": {"clips_per_shard": CLIPS_PER_SHARD, "flush_s": 5},
+    }
 
 
 def total(outcomes: list[Outcome]) -> dict[str, object]:

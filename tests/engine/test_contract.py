@@ -103,3 +103,18 @@ def test_logprobs_of_choices(engine, run):
     (answer,) = ask_all(run, engine, make_request(choices=(likeliest,), temperature=0.0))
     assert answer.choice_logprobs[0] == pytest.approx(free.tokens[0].logprob, abs=1e-5)
     assert answer.text == free.text
+
+
+def test_a_call_given_up_leaves_the_engine_able(engine, run):
+    """Cancelled in mid-answer; the next request gets the answer it would have got."""
+    wanted = texts(ask_all(run, engine, make_request(seed=5)))
+
+    async def give_up():
+        late = asyncio.create_task(engine.generate(make_request(max_tokens=2000)))
+        await asyncio.sleep(0.3)
+        late.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await late
+
+    run(give_up())
+    assert texts(ask_all(run, engine, make_request(seed=5))) == wanted

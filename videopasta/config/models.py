@@ -51,6 +51,9 @@ class VllmModel(Frozen):
     """Branch, tag or commit on the hub. Pin a commit for runs that you publish."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights and activations. float32 on CPU makes answers repeatable."""
+    batch_invariant: bool = False
+    """vLLM's CUDA kernels whose answers do not depend on what else is in the batch: the same texts in every run, and
+    slower. For GPUs only (docs/reliability.md)."""
     max_model_len: int = Field(default=24576, ge=128)
     """Longest prompt plus answer, in tokens. A clip that does not fit is quarantined, never cut."""
     trust_remote_code: bool = False

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from videopasta.config import VllmModel
 from videopasta.engine.models import local_path, revision_of
 from videopasta.engine.protocol import Answer, EngineDead, ModelId, Request, RequestError, Token, Usage
+from videopasta.errors import UserError
 
 # vLLM's CPU attention takes multiples of 32; the smaller the block, the closer a cached prefix ends to the video's.
 CPU_BLOCK_SIZE = 32
@@ -53,6 +54,13 @@ class VllmEngine:
         in_process = not gpu if in_process is None else in_process
         # vLLM reads these from the environment only, some of them at import.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
+        if config.batch_invariant:
+            if not gpu:
+                raise UserError(
+                    f"batch_invariant=true for {config.model}: these are CUDA kernels, and there is no GPU here; leave "
+                    "it out, dtype: float32 repeats its answers on a CPU"
+                )
+            os.environ["VLLM_BATCH_INVARIANT"] = "1"
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING" if gpu else "ERROR")
         from vllm import AsyncEngineArgs
