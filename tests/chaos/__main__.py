@@ -36,7 +36,7 @@ def main() -> None:
             outcome = lab.run(seed)
             outcomes.append(outcome)
             mark = "whole" if outcome.is_whole else f"NOT WHOLE: {outcome}"
-            print(f"run {seed}: {dict(outcome.kills)}, {outcome.attempts} attempts, {mark}", flush=True)
+            print(f"run {seed}: {', '.join(outcome.kills)}; {outcome.attempts} attempts, {mark}", flush=True)
     totals = total(outcomes) | {
         "seconds": round(time.monotonic() - started),
         "engine": "vllm" if options.vllm else "stand-in",

@@ -33,7 +33,7 @@ class LocalCluster:
 
         self._cluster = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 0, "object_store_memory": 100 * 2**20, "temp_dir": str(folder), "port": 0},
+            head_node_args={"num_cpus": 0, "object_store_memory": 100 * 2**20, "temp_dir": str(folder)},
         )
         self._folder = folder
         for _ in range(2):
@@ -66,7 +66,7 @@ class LocalCluster:
         raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
         doomed = [raylet, *raylet.children(recursive=True)]
         if notice:
-            self._drain(node.unique_id)
+            self._drain(node._node_id)
             raylet.send_signal(signal.SIGTERM)
             psutil.wait_procs([raylet], timeout=2)
         for process in doomed:
