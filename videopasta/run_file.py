@@ -14,6 +14,7 @@ import filelock
 
 from videopasta import storage
 from videopasta.config import differences
+from videopasta.credentials import refuse_credentials
 from videopasta.errors import UserError
 
 
@@ -21,6 +22,7 @@ class RunFile:
     """`run.json` in a folder, local or remote: schema_version, fingerprint, and what its owner adds."""
 
     def __init__(self, uri: str, schema_version: int) -> None:
+        refuse_credentials(uri, "--out")
         self._uri, self._schema_version = uri, schema_version
         self._fs, self._root = storage.resolve(uri)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from videopasta.credentials import refuse_credentials
 from videopasta.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def local_path(uri: str) -> str:
     """The path of a local uri, ready for ``open``; bytes that are not UTF-8 come as surrogate escapes."""
     if not uri.startswith("file://"):
         return uri
-    return os.fsdecode(unquote_to_bytes(_split(uri).path))
+    return os.fsdecode(unquote_to_bytes(split_uri(uri).path))
 
 
 def local_uri(path: str) -> str:
@@ -72,13 +73,14 @@ def resolve(uri: str) -> "tuple[pafs.FileSystem, str]":
     pyarrow's own S3 and GCS clients need no further package; every other scheme goes through fsspec.
 
     Raises:
-        UserError: nothing installed speaks the scheme.
+        UserError: nothing installed speaks the scheme, or the uri holds a secret.
     """
     from pyarrow import fs as pafs
 
     if is_local(uri):
         return pafs.LocalFileSystem(), os.path.abspath(local_path(uri))  # noqa: PTH100
-    parts = _split(uri)
+    parts = split_uri(uri)
+    refuse_credentials(uri, f"{parts.scheme}://...")
     filesystem, base = _remote(parts.scheme, parts.bucket, parts.options)
     return filesystem, base + parts.path
 
@@ -88,7 +90,7 @@ def _remote(scheme: str, bucket: str, options: str) -> "tuple[pafs.FileSystem, s
     """The file system of one bucket, and the bucket's path in it; building it asks S3 for the region."""
     from pyarrow import fs as pafs
 
-    root = _Uri(scheme, bucket, "", options).text
+    root = UriParts(scheme, bucket, "", options).text
     if scheme in ("s3", "gs", "gcs"):
         return pafs.FileSystem.from_uri(root)
     import fsspec
@@ -111,8 +113,8 @@ def join(base: str, *parts: str) -> str:
         elif is_local(base):
             base = local_uri(os.path.join(local_path(base), part))  # noqa: PTH118 - surrogates and uris
         else:
-            split = _split(base)
-            base = split._replace(path=f"{split.path.rstrip('/')}/{part}").text
+            parts = split_uri(base)
+            base = parts._replace(path=f"{parts.path.rstrip('/')}/{part}").text
     return base
 
 
@@ -120,8 +122,8 @@ def parent(uri: str) -> str:
     """The folder of a file's uri."""
     if is_local(uri):
         return local_uri(os.path.dirname(local_path(uri)) or ".")  # noqa: PTH120
-    split = _split(uri)
-    return split._replace(path=split.path.rpartition("/")[0]).text
+    parts = split_uri(uri)
+    return parts._replace(path=parts.path.rpartition("/")[0]).text
 
 
 def kind(uri: str) -> str:
@@ -191,6 +193,10 @@ def open_input(uri: str) -> BinaryIO:
     """
     if is_local(uri):
         return Path(local_path(uri)).open("rb")
+    if uri.startswith(("http://", "https://")):
+        from videopasta import web
+
+        return web.open_url(uri)
     filesystem, path = resolve(uri)
     stream: BinaryIO = filesystem.open_input_stream(path)
     return stream
@@ -222,12 +228,14 @@ def _stat(path: str) -> StoredFile:
 
 def _uri_like(uri: str, path: str) -> str:
     """The uri of `path`, a path of the file system of `uri`."""
-    parts = _split(uri)
+    parts = split_uri(uri)
     _, base = _remote(parts.scheme, parts.bucket, parts.options)
     return parts._replace(path=path[len(base) :]).text
 
 
-class _Uri(NamedTuple):
+class UriParts(NamedTuple):
+    """A URI with a scheme, taken apart."""
+
     scheme: str
     bucket: str
     path: str
@@ -238,11 +246,11 @@ class _Uri(NamedTuple):
         return f"{self.scheme}://{self.bucket}{self.path}" + (f"?{self.options}" if self.options else "")
 
 
-def _split(uri: str) -> _Uri:
-    """The parts of a URI. Not urlsplit: names and globs may hold ``?`` and ``#``."""
+def split_uri(uri: str) -> UriParts:
+    """The parts of a URI with a scheme. Not urlsplit: names and globs may hold ``?`` and ``#``."""
     scheme, _, rest = uri.partition("://")
     options = _OPTIONS.search(rest)
     if options:
         rest = rest[: options.start()]
     bucket, slash, path = rest.partition("/")
-    return _Uri(scheme, bucket, slash + path, options[1] if options else "")
+    return UriParts(scheme, bucket, slash + path, options[1] if options else "")

@@ -35,6 +35,8 @@ OPERATIONAL = {
     "max_duration_s",
     "max_frame_pixels",
     "api_key_env",
+    "api_key_file",
+    "sources",
     "requests_per_minute",
     "max_concurrency",
     "max_retries",
@@ -81,7 +83,7 @@ def changes(model: BaseModel) -> Iterator[tuple[str, bool, BaseModel]]:
         inner: list[tuple[str, bool, object]] = []
         if isinstance(value, BaseModel):
             inner = list(changes(value))
-        elif isinstance(value, tuple) and isinstance(value[0], BaseModel):
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
             for index, item in enumerate(value):
                 inner += [
                     (f"{index}.{path}", below, (*value[:index], changed, *value[index + 1 :]))

@@ -15,6 +15,8 @@ from videopasta.config.video import DecodeConfig, FpsPlan, NativePlan, UniformPl
 from videopasta.video import ClipRequest, DecodedClip, FramePlan, Reason, VideoError, clip_id, decode_clip
 
 PLANS = {"dense": UniformPlan(), "sparse": FpsPlan(), "again": UniformPlan(num_frames=32)}
+ANYWHERE = {"schemes": ("file", "local")}
+"""With fsspec's `local://`, which stands for a remote place."""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,7 @@ def test_error_after_hashing_names_the_content(bad_videos: dict[str, str]):
 def test_remote_file_is_fetched_and_hashed(generated_clips: Path):
     """A file behind fsspec gives the clip its local twin gives."""
     path = generated_clips / "b_frames.mp4"
-    local, remote = decode_clip(request(path)), decode_clip(request(f"local://{path}"))
+    local, remote = decode_clip(request(path)), decode_clip(request(f"local://{path}", sources=ANYWHERE))
     assert (remote.video_sha256, remote.clip_id, remote.plans) == (
         local.video_sha256,
         local.clip_id,
@@ -155,7 +157,7 @@ def test_remote_file_is_fetched_and_hashed(generated_clips: Path):
 
 def test_missing_remote_file_has_its_reason(generated_clips: Path):
     """As for a local one."""
-    assert reason_of(request(f"local://{generated_clips}/none.mp4")) == Reason.MISSING
+    assert reason_of(request(f"local://{generated_clips}/none.mp4", sources=ANYWHERE)) == Reason.MISSING
 
 
 def test_every_real_clip_decodes(real_clips: Path):

@@ -1,5 +1,8 @@
 import os
+import pickle
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -11,6 +14,7 @@ import pytest
 from tests.clips import make_clip
 from videopasta.config.video import DecodeConfig, UniformPlan
 from videopasta.video import ClipRequest, DecodeWorker, Reason, VideoError, decode_clip
+from videopasta.video.worker import receive_answer, send_answer
 
 PLANS = {"dense": UniformPlan()}
 
@@ -161,6 +165,63 @@ def test_a_mistake_in_the_decoder_reaches_the_caller(good: str):
     config = DecodeConfig()
     with DecodeWorker(config) as worker, pytest.raises(RuntimeError, match="Traceback"):
         worker.decode(ClipRequest(good, None, None, {"dense": "no plan"}, config))
+
+
+class Canary:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self):
+        return Path.touch, (self._path,)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"plans": 1}', b'{"refused": ["no such reason", "", null]}', b"\xff{", None],
+    ids=["nothing", "list", "no plans", "reason", "no text", "pickle"],
+)
+def test_a_decoder_that_was_taken_over_says_nothing_that_runs(tmp_path: Path, body: bytes | None):
+    """Whatever comes back from the process that reads hostile bytes is data: a pickle is an unreadable answer."""
+    body = body if body is not None else pickle.dumps(Canary(tmp_path / "ran"))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(struct.pack("!Q", len(body)) + body)
+        with pytest.raises(EOFError, match="not readable"):
+            receive_answer(ours, time.monotonic() + 5)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_claim_of_more_than_memory_is_no_answer():
+    """A length that nothing can hold ends in a reason, not in the parent's death."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(struct.pack("!Q", 2**63))
+        with pytest.raises(EOFError, match="not readable"):
+            receive_answer(ours, time.monotonic() + 5)
+
+
+def test_errors_arrive_as_they_were_raised():
+    """Reason, detail and hash, also with bytes in the detail that are not UTF-8."""
+    error = VideoError(Reason.CORRUPT, "caf\udce9", "0" * 64)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        send_answer(theirs, error)
+        there = receive_answer(ours, time.monotonic() + 5)
+    assert isinstance(there, VideoError)
+    assert there.args == error.args
+
+
+def test_the_decoder_is_given_no_secret_but_those_of_stores(good: str, monkeypatch: pytest.MonkeyPatch):
+    """Keys of endpoints and Ray's token stay with the parent."""
+    for name in ("OPENAI_API_KEY", "RAY_AUTH_TOKEN", "my_password", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "canary")
+    config = DecodeConfig()
+    with DecodeWorker(config) as worker:
+        worker.decode(request(good, config))
+        environment = Path(f"/proc/{worker.pid}/environ").read_bytes().decode().split("\0")
+    assert [line for line in environment if line.endswith("=canary")] == ["AWS_SECRET_ACCESS_KEY=canary"]
 
 
 def test_decoder_imports_no_ray_and_no_torch():

@@ -15,6 +15,7 @@ from videopasta.config.video import (
     NativePlan,
     PixelBudget,
     PlanConfig,
+    SourcesConfig,
     UniformPlan,
     WindowPlan,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "PoolConfig",
     "PreferenceConfig",
     "SamplingConfig",
+    "SourcesConfig",
     "TrainConfig",
     "UniformPlan",
     "VllmModel",

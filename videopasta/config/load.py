@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from videopasta.config.models import HIDDEN
 from videopasta.errors import UserError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -107,7 +108,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError, source: str, model: type[BaseModel]) -> str:
     lines = [f"The configuration ({source}) has {error.error_count()} mistake(s):"]
     for item in error.errors(include_url=False):
-        value = "" if isinstance(item["input"], dict | BaseModel) else f" = {item['input']!r}"
+        hidden = isinstance(item["input"], dict | BaseModel) or item["type"] == HIDDEN
+        value = "" if hidden else f" = {item['input']!r}"
         if item["type"] == "extra_forbidden":
             *parents, unknown = item["loc"]
             keys, models = _locate(model, parents)

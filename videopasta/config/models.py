@@ -1,10 +1,16 @@
 """Which models play the three roles, and on which actors they run."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from videopasta.config.video import OPERATIONAL, Frozen
+from videopasta.credentials import credential_in
+
+HIDDEN = "hidden"
+"""Type of a mistake whose value is not shown: it may be a secret."""
 
 
 class PoolConfig(Frozen):
@@ -86,7 +92,9 @@ class OpenAIModel(Frozen):
     """`image_frames`: each frame as a JPEG image. `video_url`: the frames as one inline video; servers that
     take it (vLLM, SGLang) keep time, but sample it by their own rules."""
     api_key_env: str = Field(default="OPENAI_API_KEY", json_schema_extra=OPERATIONAL)
-    """Name of the environment variable that holds the key; the key itself never stands in a file."""
+    """Name of the environment variable that holds the key; the key itself never stands in a configuration."""
+    api_key_file: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """File that holds the key, instead of `api_key_env`; here and on the machines of the pool. Read at use."""
     requests_per_minute: float = Field(default=600.0, gt=0, json_schema_extra=OPERATIONAL)
     """Rate limit per actor."""
     max_concurrency: int = Field(default=32, ge=1, json_schema_extra=OPERATIONAL)
@@ -97,6 +105,27 @@ class OpenAIModel(Frozen):
     """Longest wait for one answer."""
     pool: EnginePoolConfig = Field(default=EnginePoolConfig(num_cpus=0.1), json_schema_extra=OPERATIONAL)
     """The actors that talk to it."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_secrets(cls, url: str) -> str:
+        if found := credential_in(url):
+            raise PydanticCustomError(
+                HIDDEN,
+                "holds a secret ({found}), and settings are written to run.json and logs; write the plain address, and "
+                "give the key by api_key_env or api_key_file",
+                {"found": found},
+            )
+        return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise PydanticCustomError(
+                HIDDEN, "is no name of an environment variable; export the key under a name, and give the name"
+            )
+        return name
 
 
 def _engine(value: Any) -> str:

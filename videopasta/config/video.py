@@ -113,6 +113,33 @@ class PixelBudget(Frozen):
         return self
 
 
+class SourcesConfig(Frozen):
+    """Where videos may be read from. Lists of videos and rows of pairs come from elsewhere, and may name anything."""
+
+    roots: tuple[str, ...] = ()
+    """Folders, absolute or as a URI: only what lies below one of them is read, wherever symlinks and `..` lead. None:
+    any place."""
+    schemes: tuple[str, ...] = ("file", "s3", "gs", "gcs", "hf")
+    """Kinds of places. `file` is local. Others of fsspec, `http` and `https` are read when named here."""
+    hosts: tuple[str, ...] = ()
+    """Hosts (`name` or `name:port`, as written in the uri) that `http://` and `https://`, and S3's and Google's
+    `endpoint_override=`, may name. A name must lead to public addresses; a private one is allowed by writing the
+    address itself. Redirects are not followed."""
+
+    @field_validator("roots")
+    @classmethod
+    def _are_absolute(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        for root in roots:
+            if not root.startswith("/") and "://" not in root:
+                raise ValueError(f"{root!r} is relative, and workers have other working directories; write it absolute")
+        return roots
+
+    @field_validator("hosts")
+    @classmethod
+    def _are_lower_case(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host.lower() for host in hosts)
+
+
 class DecodeConfig(Frozen):
     """How clips become frames, and what is refused."""
 
@@ -128,5 +155,7 @@ class DecodeConfig(Frozen):
     """Source frames larger than this are quarantined instead of filling the memory."""
     deadline_s: float = Field(default=120.0, gt=0, json_schema_extra=OPERATIONAL)
     """A clip not fetched and decoded by then is quarantined and its decoder process killed."""
+    sources: SourcesConfig = Field(default=SourcesConfig(), json_schema_extra=OPERATIONAL)
+    """Where videos may be read from; others are quarantined."""
     recycle_after: int = Field(default=200, ge=1, json_schema_extra=OPERATIONAL)
     """A decoder process is replaced after this many clips: decoders leak (decord #154)."""

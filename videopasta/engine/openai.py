@@ -6,7 +6,6 @@ Retries with exponential back-off and their limits are the `openai` client's; th
 import asyncio
 import base64
 import io
-import os
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +15,7 @@ import openai
 from PIL import Image
 
 from videopasta.config import OpenAIModel
+from videopasta.credentials import endpoint_key, without
 from videopasta.engine.protocol import Answer, ModelId, Request, RequestError, Token, Usage, Video
 
 JPEG_QUALITY = 95
@@ -30,11 +30,11 @@ class OpenAIEngine:
 
     def __init__(self, config: OpenAIModel) -> None:
         """Connects at the first request. A missing key is sent as "none": local servers ask for none."""
-        self._config = config
+        self._config, self._key = config, endpoint_key(config)
         self.model_id = ModelId(config.model, config.revision)
         self._client = openai.AsyncOpenAI(
             base_url=config.base_url,
-            api_key=os.environ.get(config.api_key_env, "none"),
+            api_key=self._key.get_secret_value(),
             max_retries=config.max_retries,
             timeout=config.timeout_s,
         )
@@ -69,14 +69,17 @@ class OpenAIEngine:
                     seed=request.seed,
                     **arguments,
                 )
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError):
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+            error.args = (without(self._key, str(error)),)
             raise  # the key or the model's name is wrong: every row would fail
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            too_long = "context length" in str(error) or "longer than the maximum" in str(error)
-            raise RequestError("prompt_too_long" if too_long else "engine_refused", str(error)) from error
+            text = without(self._key, str(error))
+            too_long = "context length" in text or "longer than the maximum" in text
+            raise RequestError("prompt_too_long" if too_long else "engine_refused", text) from None
         except openai.APIError as error:
             retries = f"after {self._config.max_retries} retries"
-            raise RequestError("endpoint_failed", f"{self._config.base_url} {retries}: {error!r}") from error
+            text = without(self._key, repr(error))
+            raise RequestError("endpoint_failed", f"{self._config.base_url} {retries}: {text}") from None
         return _answer(completion, request)
 
     def _encode_once(self, video: Video) -> "asyncio.Task[list[dict[str, Any]]]":

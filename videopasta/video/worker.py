@@ -5,12 +5,16 @@ that is late is killed, one that died is replaced, one that has done `recycle_af
 never outlives its parent: it ends when its socket closes, when its parent dies, and, should it hang in C code
 then, by a kernel timer set for each clip.
 
-On the wire: a length, a pickle, the number and lengths of its out-of-band buffers, the buffers. Pixels are
-neither pickled nor joined: numpy's memory goes straight into the socket and out of it.
+On the wire to the child: a length and a pickle. Back from it: a length, JSON, and the frames' bytes, whose number the
+frame plans in the JSON tell. Nothing that the child says is unpickled: it has read what strangers wrote. Pixels are
+not copied: numpy's memory goes straight into the socket and out of it.
 """
 
+import json
+import math
 import os
 import pickle
+import re
 import signal
 import socket
 import struct
@@ -19,16 +23,25 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from types import TracebackType
 from typing import Any, BinaryIO, Self
+
+import numpy as np
 
 from videopasta.config.video import DecodeConfig
 from videopasta.video.decode import ClipRequest, DecodedClip
 from videopasta.video.errors import Reason, VideoError
+from videopasta.video.plan import FramePlan
+from videopasta.video.probe import VideoInfo
 
 # Importing numpy, pydantic and PyAV on a loaded machine; not the clip's time.
 _START_DEADLINE_S = 120.0
-_HEADER = struct.Struct("!QQ")
+_LENGTH = struct.Struct("!Q")
+# Of the secrets in this environment the child, which parses hostile files, gets those alone that open remote stores.
+_NOT_FOR_THE_CHILD = re.compile(r"(?!AWS_|GOOGLE_|AZURE_|HF_|FSSPEC_)\w*(KEY|TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
+_SCALARS = tuple(field.name for field in fields(DecodedClip) if field.name not in ("info", "plans", "frames"))
 
 
 class DecodeWorker:
@@ -69,8 +82,7 @@ class DecodeWorker:
             raise result
         if isinstance(result, str):
             raise RuntimeError(f"decoding {request.uri} failed in the decoder process:\n{result}")
-        clip: DecodedClip = result
-        return clip
+        return result
 
     @property
     def pid(self) -> int | None:
@@ -118,7 +130,7 @@ class _Child:
                 stdin=subprocess.DEVNULL,
                 stderr=self._stderr,
                 env={
-                    **os.environ,
+                    **{name: value for name, value in os.environ.items() if not _NOT_FOR_THE_CHILD.match(name)},
                     # What this process can import (Ray adds folders while running), the child can.
                     "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                     "TMPDIR": self._scratch.name,
@@ -130,11 +142,11 @@ class _Child:
             raise RuntimeError(f"the decoder process does not start: {self.kill()}") from error
         self.num_clips = 0
 
-    def ask(self, message: Any, deadline: float) -> Any:
+    def ask(self, message: tuple[ClipRequest, float] | None, deadline: float) -> "Answer":
         """Send and await the answer until `deadline` (of the monotonic clock)."""
         self.num_clips += 1
-        send(self._socket, message)
-        return receive(self._socket, deadline)
+        send_request(self._socket, message)
+        return receive_answer(self._socket, deadline)
 
     def kill(self) -> str:
         """End the process at once; how it ended, and the last words it wrote."""
@@ -158,28 +170,75 @@ def _tail(file: BinaryIO, num_bytes: int = 2000) -> str:
     return file.read().decode(errors="replace").strip()
 
 
-def send(connection: socket.socket, message: Any) -> None:
-    """Write one message."""
-    buffers: list[pickle.PickleBuffer] = []
-    body = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
-    views = [buffer.raw() for buffer in buffers]
-    lengths = struct.pack(f"!{len(views)}Q", *(view.nbytes for view in views))
-    connection.sendall(_HEADER.pack(len(body), len(views)) + lengths + body)
-    for view in views:
-        connection.sendall(view)
+Answer = DecodedClip | VideoError | str
+"""What the child says: a clip, why there is none, or words: it is ready, or the traceback of a mistake of ours."""
 
 
-def receive(connection: socket.socket, deadline: float | None = None) -> Any:
-    """Read one message.
+def send_request(connection: socket.socket, message: tuple[ClipRequest, float] | None) -> None:
+    """Ask the child for a clip within so many seconds, or (None) whether it is there."""
+    body = pickle.dumps(message)
+    connection.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def receive_request(connection: socket.socket) -> tuple[ClipRequest, float] | None:
+    """The parent's next message.
+
+    Raises:
+        EOFError: the parent is gone.
+    """
+    (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, None))
+    request: tuple[ClipRequest, float] | None = pickle.loads(_read(connection, length, None))
+    return request
+
+
+def send_answer(connection: socket.socket, answer: Answer) -> None:
+    """Say what came of a request."""
+    frames: list[np.ndarray] = []
+    if isinstance(answer, DecodedClip):
+        frames = [answer.frames[plan.key] for plan in _distinct(answer.plans)]
+        value: dict[str, Any] = {
+            "clip": {name: getattr(answer, name) for name in _SCALARS},
+            "info": answer.info.to_dict(),
+            "plans": {name: plan.to_dict() for name, plan in answer.plans.items()},
+        }
+    elif isinstance(answer, VideoError):
+        value = {"refused": answer.args}
+    else:
+        value = {"words": answer}
+    body = json.dumps(value).encode()
+    connection.sendall(_LENGTH.pack(len(body)) + body)
+    for array in frames:
+        connection.sendall(array.data)
+
+
+def receive_answer(connection: socket.socket, deadline: float) -> Answer:
+    """What the child says.
 
     Raises:
         TimeoutError: not complete by `deadline` (of the monotonic clock).
-        EOFError: the other end is gone.
+        EOFError: the child is gone, or says what no child of ours would.
     """
-    length, num_buffers = _HEADER.unpack(_read(connection, _HEADER.size, deadline))
-    sizes = struct.unpack(f"!{num_buffers}Q", _read(connection, 8 * num_buffers, deadline))
-    body = _read(connection, length, deadline)
-    return pickle.loads(body, buffers=[_read(connection, size, deadline) for size in sizes])
+    try:
+        (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, deadline))
+        value = json.loads(_read(connection, length, deadline))
+        if "words" in value:
+            return str(value["words"])
+        if "refused" in value:
+            reason, detail, video_sha256 = value["refused"]
+            return VideoError(Reason(reason), detail, video_sha256)
+        plans = {name: FramePlan.from_dict(plan) for name, plan in value["plans"].items()}
+        frames = {}
+        for plan in _distinct(plans):
+            shape = (plan.num_frames, plan.height, plan.width, 3)
+            frames[plan.key] = np.frombuffer(_read(connection, math.prod(shape), deadline), np.uint8).reshape(shape)
+        return DecodedClip(**value["clip"], info=VideoInfo(**value["info"]), plans=plans, frames=frames)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
+        raise EOFError(f"the decoder's answer is not readable: {error!r}") from error
+
+
+def _distinct(plans: Mapping[str, FramePlan]) -> Iterable[FramePlan]:
+    """Equal plans share their frames."""
+    return {plan.key: plan for plan in plans.values()}.values()
 
 
 def _read(connection: socket.socket, num_bytes: int, deadline: float | None) -> bytearray:
