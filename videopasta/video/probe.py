@@ -11,17 +11,18 @@ hidden frames. For those the index is built by decoding once, and `VideoInfo.ind
 
 import errno
 import math
-import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
-from videopasta.video.container import looks_like_media, missing_bytes
+from videopasta.video.container import breaks_at, looks_like_media, missing_bytes
 from videopasta.video.errors import Reason, VideoError
 from videopasta.video.plan import FrameTable
 from videopasta.video.seek import Packets
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 # Edit lists and muxers round; a cut file is told by its container's sizes, this is for formats without them.
 _MISSING_TAIL_S, _MISSING_TAIL_SHARE = 1.0, 0.05
+_LISTS = {"concat", "concatf", "dash", "hls", "image2", "imf", "lavfi", "rtsp", "sdp", "webm_dash_manifest"}
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
 
 
@@ -95,22 +97,26 @@ class Video:
     """The stream in decode order; None when the index was built by decoding."""
 
 
-def check_file(path: str) -> int:
+def check_file(path: str, max_bytes: int | None = None) -> int:
     """Size in bytes of a readable, whole media file.
 
     Raises:
-        VideoError: missing, unreadable, name_too_long, empty_file, truncated, not_a_video (a folder).
+        VideoError: missing, unreadable, name_too_long, empty_file, too_large_file, truncated, not_a_video (a folder,
+        a pipe, a socket, a device: opening those may wait for ever, or do something).
     """
     try:
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise VideoError(Reason.NOT_A_VIDEO, f"{_kind(found.st_mode)}, not a file")
+        size = found.st_size
+        if size == 0:
+            raise VideoError(Reason.EMPTY_FILE, "the file has zero bytes")
+        if max_bytes is not None and size > max_bytes:
+            raise too_large_file(f"{size}", max_bytes)
         with Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise VideoError(Reason.EMPTY_FILE, "the file has zero bytes")
             missing = missing_bytes(file)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a name with a null byte
         raise VideoError(Reason.MISSING, "no such file") from error
-    except IsADirectoryError as error:
-        raise VideoError(Reason.NOT_A_VIDEO, "a folder, not a file") from error
     except OSError as error:
         reason = Reason.NAME_TOO_LONG if error.errno == errno.ENAMETOOLONG else Reason.UNREADABLE
         raise VideoError(reason, error.strerror or str(error)) from error
@@ -119,16 +125,26 @@ def check_file(path: str) -> int:
     return size
 
 
+def _kind(mode: int) -> str:
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a socket or device"
+
+
+def too_large_file(num_bytes: str, max_bytes: int) -> VideoError:
+    """The error of a file over the limit, whole or as far as it was fetched."""
+    return VideoError(Reason.TOO_LARGE_FILE, f"{num_bytes} bytes, over max_bytes={max_bytes}; raise it if it is sound")
+
+
 @contextmanager
-def open_stream(path: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
+def open_stream(path: str, **more: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
     """The container and its best video stream, with errors of FFmpeg inside the block made `VideoError`.
 
-    Decoding is strict: damage raises instead of giving a concealed picture.
+    Decoding is strict: damage raises instead of giving a concealed picture. `more` are options of the demuxer.
     """
     import av
 
     try:
-        with av.open(path, metadata_errors="replace", options={"err_detect": "explode"}) as container:
+        options = {"err_detect": "explode", "format_whitelist": _formats(), **more}
+        with av.open(path, metadata_errors="replace", options=options) as container:
             stream = container.streams.best("video")
             if stream is None or int(stream.disposition) & _ATTACHED_PICTURE:
                 kinds = sorted({stream.type for stream in container.streams})
@@ -139,6 +155,14 @@ def open_stream(path: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
             yield container, stream
     except av.error.FFmpegError as error:
         raise_video_error(path, error)
+
+
+@cache
+def _formats() -> str:
+    """What FFmpeg may take a file for: not a list of other files, whose content the file's hash does not tell."""
+    import av
+
+    return ",".join(sorted(av.formats_available - _LISTS))
 
 
 def demux(container: "InputContainer", *streams: "Stream") -> "Iterator[Packet[Stream]]":
@@ -174,6 +198,8 @@ def raise_video_error(path: str, error: "FFmpegError") -> NoReturn:
     detail = ": ".join(filter(None, (error.strerror, log)))
     with Path(path).open("rb") as file:
         media = looks_like_media(file)
+    if isinstance(error, MemoryError):
+        raise VideoError(Reason.OUT_OF_MEMORY, detail) from error
     if isinstance(error, av.error.DecoderNotFoundError | av.error.PatchWelcomeError):
         raise VideoError(Reason.UNSUPPORTED_CODEC, detail) from error
     raise VideoError(Reason.CORRUPT if media else Reason.NOT_A_VIDEO, detail) from error
@@ -218,6 +244,9 @@ def probe(path: str, header: Header) -> Video | None:
     Raises:
         VideoError: truncated, corrupt.
     """
+    with Path(path).open("rb") as file:
+        if (at := breaks_at(file)) is not None:
+            raise VideoError(Reason.CORRUPT, f"the container is damaged at byte {at}")
     rows: list[tuple[int | None, int | None, bool, bool, int]] = []
     end_s = 0.0
     with open_stream(path) as (container, stream):
@@ -230,10 +259,13 @@ def probe(path: str, header: Header) -> Video | None:
             if packet.stream_index == stream.index:
                 rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.duration or 0))
         start_s = (container.start_time or 0) / 1e6
+        num_declared = stream.frames
         reorders = bool(stream.codec_context.has_b_frames)
     tail_s = (declared_s or 0) - (end_s - start_s)
     if declared_s and tail_s > max(_MISSING_TAIL_S, _MISSING_TAIL_SHARE * declared_s):
         raise VideoError(Reason.TRUNCATED, f"{tail_s:.1f} s short of the {declared_s:.1f} s it declares")
+    if len(rows) < num_declared and (found := _count_packets(path)) < num_declared:
+        raise VideoError(Reason.TRUNCATED, f"{found} frames of the {num_declared} that the header declares")
     if any(pts is None for pts, *_ in rows) or ("avi" in header.container and reorders):
         return None  # AVI stores no presentation times: FFmpeg guesses them, wrongly when frames are reordered
     columns = [np.array([row[i] for row in rows], np.int64) for i in (0, 2, 3, 4)]
@@ -250,6 +282,12 @@ def probe(path: str, header: Header) -> Video | None:
         last_duration=int(durations[shown[-1]]),
         packets=Packets(pts=pts, dts=dts, is_key=key.astype(bool)),
     )
+
+
+def _count_packets(path: str) -> int:
+    """With those that an edit list leaves out."""
+    with open_stream(path, ignore_editlist="1") as (container, stream):
+        return sum(1 for _ in demux(container, stream))
 
 
 def make_video(path: str, header: Header, pts: np.ndarray, *, last_duration: int, packets: Packets | None) -> Video:

@@ -1,16 +1,18 @@
 """A decoder process that can be killed: decoders hang with the GIL held, crash and leak.
 
 `DecodeWorker` owns one child (`_child.py`), hands it one clip at a time and waits until the deadline. A child
-that is late is killed, one that died is replaced, one that has done `recycle_after` clips retires. The child
-never outlives its parent: it ends when its socket closes, when its parent dies, and, should it hang in C code
+that is late or takes too much memory is killed, one that died is replaced, one that has done `recycle_after`
+clips, or holds half the memory allowed when it has done one, retires. The child never outlives its parent: it ends when its socket closes, when its parent dies, and, should it hang in C code
 then, by a kernel timer set for each clip.
 
 On the wire: a length, a pickle, the number and lengths of its out-of-band buffers, the buffers. Pixels are
 neither pickled nor joined: numpy's memory goes straight into the socket and out of it.
 """
 
+import math
 import os
 import pickle
+import resource
 import signal
 import socket
 import struct
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -28,6 +31,7 @@ from videopasta.video.errors import Reason, VideoError
 
 # Importing numpy, pydantic and PyAV on a loaded machine; not the clip's time.
 _START_DEADLINE_S = 120.0
+_LOOK_EVERY_S = 0.05  # at the child's memory: at 4 GB/s it takes 0.2 GB more before it is killed
 _HEADER = struct.Struct("!QQ")
 
 
@@ -47,23 +51,27 @@ class DecodeWorker:
         """`decode_clip(request)` in the child, by `deadline_s`.
 
         Raises:
-            VideoError: as `decode_clip`, and `deadline` or `decoder_died`.
+            VideoError: as `decode_clip`, and `deadline`, `out_of_memory` or `decoder_died`.
             RuntimeError: a mistake in our code in the child, with its traceback, or a child that cannot
             start.
         """
         with self._lock:
             child = self._ready_child()
-            deadline_s = self._config.deadline_s
+            deadline_s, memory_gib = self._config.deadline_s, self._config.memory_gib
+            memory_bytes = memory_gib * 2**30
             try:
-                result = child.ask((request, deadline_s), time.monotonic() + deadline_s)
+                result = child.ask((request, deadline_s, memory_gib), time.monotonic() + deadline_s, memory_bytes)
             except TimeoutError as error:
                 self._drop()
                 raise VideoError(Reason.DEADLINE, f"not decoded in {deadline_s:g} s") from error
+            except _TooLargeError as error:
+                self._drop()
+                raise VideoError(Reason.OUT_OF_MEMORY, f"{error}, over memory_gib={memory_gib:g}") from error
             except (EOFError, ConnectionError) as error:
                 died = child.kill()
                 self._drop()
                 raise VideoError(Reason.DECODER_DIED, died) from error
-            if child.num_clips >= self._config.recycle_after:
+            if child.num_clips >= self._config.recycle_after or child.memory_bytes() > memory_bytes / 2:
                 self._drop()
         if isinstance(result, VideoError):
             raise result
@@ -103,6 +111,10 @@ class DecodeWorker:
             self._child = None
 
 
+class _TooLargeError(Exception):
+    """The child takes more memory than it may."""
+
+
 class _Child:
     """The process, its socket, and its scratch folder, which goes with it."""
 
@@ -130,11 +142,27 @@ class _Child:
             raise RuntimeError(f"the decoder process does not start: {self.kill()}") from error
         self.num_clips = 0
 
-    def ask(self, message: Any, deadline: float) -> Any:
-        """Send and await the answer until `deadline` (of the monotonic clock)."""
+    def ask(self, message: Any, deadline: float, memory_bytes: float = math.inf) -> Any:
+        """Send and await the answer until `deadline` (of the monotonic clock), with an eye on the memory."""
         self.num_clips += 1
         send(self._socket, message)
-        return receive(self._socket, deadline)
+        while True:
+            self._socket.settimeout(max(1e-3, min(_LOOK_EVERY_S, deadline - time.monotonic())))
+            try:
+                self._socket.recv(1, socket.MSG_PEEK)
+                return receive(self._socket, deadline)
+            except TimeoutError:
+                if time.monotonic() >= deadline:
+                    raise
+            if (taken := self.memory_bytes()) > memory_bytes:
+                raise _TooLargeError(f"{taken / 2**30:.2f} GiB")
+
+    def memory_bytes(self) -> int:
+        """What it holds now; 0 where the system does not tell (it tells on Linux)."""
+        try:
+            return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+        except OSError:
+            return 0
 
     def kill(self) -> str:
         """End the process at once; how it ended, and the last words it wrote."""
