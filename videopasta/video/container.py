@@ -2,9 +2,10 @@
 
 FFmpeg reads a shortened file up to its end and says nothing, or says "invalid data" for anything. The sizes
 that MP4/MOV boxes, Matroska/WebM segments and RIFF (AVI) chunks declare tell the cut from other damage, to
-the byte. MPEG streams and live recordings declare none: cut, they are shorter videos.
+the byte; so do the tags of FLV, but where it is cut between two. MPEG streams and live recordings declare
+none: cut, they are shorter videos.
 
-FFmpeg also looks for the next cluster where one of Matroska is damaged, and leaves the frames between out
+Where Matroska or FLV is damaged, FFmpeg looks for what it can read next, and leaves the frames between out
 without a word. MP4 and AVI have tables of their frames, which need no such look.
 """
 
@@ -12,13 +13,11 @@ import os
 import zlib
 from typing import BinaryIO
 
+_EBML, _FLV = b"\x1a\x45\xdf\xa3", b"FLV\x01"
 _MAGIC_AT: tuple[tuple[int, tuple[bytes, ...]], ...] = (
     (4, (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")),
-    (0, (b"\x1a\x45\xdf\xa3", b"RIFF", b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")),
+    (0, (_EBML, b"RIFF", _FLV, b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")),
 )
-
-
-_EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT, _CLUSTER, _CRC = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", b"\xbf"
 # What stands in a segment and in a cluster (RFC 9559): hints, info, tracks, cues, attachments, chapters, tags, padding;
 # times, positions, blocks and groups of them, padding.
@@ -48,6 +47,8 @@ def missing_bytes(file: BinaryIO) -> int:
         return max(0, _end_of_segment(file) - size)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
+    if head[:4] == _FLV:
+        return max(0, _end_of_tags(file, size) - size)
     return 0
 
 
@@ -75,13 +76,17 @@ def _end_of_segment(file: BinaryIO) -> int:
 
 
 def breaks_at(file: BinaryIO) -> int | None:
-    """The first byte of a Matroska file's segment that is not what should follow; None for a whole one.
+    """The first byte of a Matroska or FLV file where something else should follow; None in a whole one.
 
     Also None for other formats. Segments and clusters of unknown size (live) end where something else begins.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    segment = _segment(file) if file.read(4) == _EBML else None
+    head = file.read(4)
+    if head == _FLV:
+        end = _end_of_tags(file, size)
+        return end if end < size else None
+    segment = _segment(file) if head == _EBML else None
     if segment is None:
         return None
     at, end = segment
@@ -101,6 +106,19 @@ def breaks_at(file: BinaryIO) -> int | None:
         else:
             at = stop
     return at if at > end else None
+
+
+def _end_of_tags(file: BinaryIO, size: int) -> int:
+    """Where the last FLV tag ends, or something else begins (Adobe's specification, annex E.4)."""
+    file.seek(5)
+    at = int.from_bytes(file.read(4), "big") + 4
+    while at < size:
+        file.seek(at)
+        head = file.read(4)
+        if head[0] & 0x1F not in (8, 9, 15, 18):  # sound, video, data of two kinds
+            return at
+        at += 15 + int.from_bytes(head[1:], "big")
+    return at
 
 
 def _segment(file: BinaryIO) -> tuple[int, int | None] | None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # Edit lists and muxers round; a cut file is told by its container's sizes, this is for formats without them.
 _MISSING_TAIL_S, _MISSING_TAIL_SHARE = 1.0, 0.05
 _LISTS = {"concat", "concatf", "dash", "hls", "image2", "imf", "lavfi", "rtsp", "sdp", "webm_dash_manifest"}
+_NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
+_BARE_MPEG = {"mpg", "mpeg", "m1v", "m2v"}  # FFmpeg names none for it
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
 
 
@@ -145,6 +147,7 @@ def open_stream(path: str, **more: str) -> "Iterator[tuple[InputContainer, Video
     try:
         options = {"err_detect": "explode", "format_whitelist": _formats(), **more}
         with av.open(path, metadata_errors="replace", options=options) as container:
+            _refuse_lost_head(path, container)
             stream = container.streams.best("video")
             if stream is None or int(stream.disposition) & _ATTACHED_PICTURE:
                 kinds = sorted({stream.type for stream in container.streams})
@@ -155,6 +158,14 @@ def open_stream(path: str, **more: str) -> "Iterator[tuple[InputContainer, Video
             yield container, stream
     except av.error.FFmpegError as error:
         raise_video_error(path, error)
+
+
+def _refuse_lost_head(path: str, container: "InputContainer") -> None:
+    """What is left of a file without its head can look like a bare stream; those that are one are named so."""
+    kind = container.format
+    bare = bool(kind.flags & _NO_TIMES)
+    if bare and Path(path).suffix[1:].lower() not in (kind.extensions or _BARE_MPEG):
+        raise VideoError(Reason.CORRUPT, f"no container, but a bare {kind.name} stream: the head of the file is gone")
 
 
 @cache
@@ -257,6 +268,8 @@ def probe(path: str, header: Header) -> Video | None:
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index == stream.index:
+                if packet.is_corrupt:  # what an MPEG transport stream says of lost packets
+                    raise VideoError(Reason.CORRUPT, f"the packet of frame {len(rows)} is damaged")
                 rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.duration or 0))
         start_s = (container.start_time or 0) / 1e6
         num_declared = stream.frames

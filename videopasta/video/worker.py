@@ -1,9 +1,9 @@
 """A decoder process that can be killed: decoders hang with the GIL held, crash and leak.
 
 `DecodeWorker` owns one child (`_child.py`), hands it one clip at a time and waits until the deadline. A child
-that is late or takes too much memory is killed, one that died is replaced, one that has done `recycle_after`
-clips, or holds half the memory allowed when it has done one, retires. The child never outlives its parent: it ends when its socket closes, when its parent dies, and, should it hang in C code
-then, by a kernel timer set for each clip.
+that is late or takes too much memory is killed, and one that died is replaced. One that has done `recycle_after`
+clips, or still holds half the memory it may take, retires. The child never outlives its parent: it ends when its
+socket closes, when its parent dies, and, should it hang in C code then, by a kernel timer set for each clip.
 
 On the wire: a length, a pickle, the number and lengths of its out-of-band buffers, the buffers. Pixels are
 neither pickled nor joined: numpy's memory goes straight into the socket and out of it.
