@@ -1,13 +1,18 @@
-"""What people have in their folders: broken, odd and hanging video files, each with its reason code."""
+"""What people have in their folders: broken and odd video files, each with its reason code."""
 
 import os
+import socket
 import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import av
 import numpy as np
 
 from tests.clips import make_clip
+from videopasta.config.video import DecodeConfig, SourcesConfig
 from videopasta.video import Reason
 
 BAD_REASONS = {
@@ -25,7 +30,7 @@ BAD_REASONS = {
     "ten_hours": Reason.TOO_LONG,
     "too_long_name": Reason.NAME_TOO_LONG,
     "unreadable": Reason.UNREADABLE,
-    "fifo": Reason.DEADLINE,
+    "pipe": Reason.NOT_A_VIDEO,
 }
 """What `decode_clip` with the default configuration says of each; `unreadable` not to root."""
 
@@ -62,8 +67,21 @@ def make_bad_videos(folder: Path) -> dict[str, str]:
     paths["too_long_name"] = folder / f"{'long' * 100}.mp4"
     paths["unreadable"].write_bytes(content)
     paths["unreadable"].chmod(0)
-    os.mkfifo(paths["fifo"])
+    os.mkfifo(paths["pipe"])
     return {name: str(path) for name, path in paths.items()}
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """The uri of a file whose server takes the request and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/hangs.mp4"
+
+
+def allowing(uri: str, **settings: float) -> DecodeConfig:
+    """A configuration that may also fetch from the address of `uri`."""
+    sources = SourcesConfig(schemes=("file", "http"), hosts=(urlsplit(uri).netloc,))
+    return DecodeConfig.model_validate({"sources": sources, **settings})
 
 
 def flip_bytes(content: bytes) -> bytes:

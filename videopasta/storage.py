@@ -45,7 +45,7 @@ def local_path(uri: str) -> str:
     """The path of a local uri, ready for ``open``; bytes that are not UTF-8 come as surrogate escapes."""
     if not uri.startswith("file://"):
         return uri
-    return os.fsdecode(unquote_to_bytes(split_uri(uri).path))
+    return os.fsdecode(unquote_to_bytes(os.fsencode(split_uri(uri).path)))
 
 
 def local_uri(path: str) -> str:

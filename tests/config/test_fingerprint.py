@@ -20,6 +20,9 @@ from videopasta.config.generate import PlansConfig, PreferredPlans
 
 OPERATIONAL = {
     "deadline_s",
+    "attempts",
+    "memory_gib",
+    "max_bytes",
     "prompts",
     "decode_pool",
     "object_store_gib",

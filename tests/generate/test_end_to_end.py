@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.bad_videos import make_bad_videos
+from tests.bad_videos import make_bad_videos, silent_server
 from tests.conftest import REPOSITORY
 from videopasta.pairs import PairStore
 from videopasta.tiny.render import write_video
@@ -195,19 +196,21 @@ def test_bad_videos_are_quarantined_with_reasons(videopasta, tmp_path):
     good = tmp_path / "good.mp4"
     write_video(next(scenes("train", seed=0)), good)
     entries += [{"video": str(good)}, {"video": str(good), "start": 3.0, "end": 1.0}]
-    listing.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    code, output = videopasta(
-        "generate",
-        "--videos",
-        listing,
-        "--out",
-        out,
-        "--config",
-        CONFIG,
-        *SMALL,
-        "--set",
-        "decode.deadline_s=5",
-    )
+    with silent_server() as hangs:
+        listing.write_text("".join(json.dumps(entry) + "\n" for entry in [*entries, {"video": hangs}]))
+        code, output = videopasta(
+            "generate",
+            "--videos",
+            listing,
+            "--out",
+            out,
+            "--config",
+            CONFIG,
+            *SMALL,
+            *("--set", "decode.deadline_s=5"),
+            *("--set", "decode.sources.schemes=[file, http]"),
+            *("--set", f"decode.sources.hosts=['{urlsplit(hangs).netloc}']"),
+        )
     assert code == 0, output
     store = PairStore(str(out))
     quarantine = store.read("quarantine").to_pylist()

@@ -6,13 +6,15 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.bad_videos import allowing, silent_server
 from tests.clips import make_clip
-from videopasta.config.video import DecodeConfig, UniformPlan
+from videopasta.config.video import DecodeConfig, NativePlan, UniformPlan
 from videopasta.video import ClipRequest, DecodeWorker, Reason, VideoError, decode_clip
 from videopasta.video.worker import receive_answer, send_answer
 
@@ -25,10 +27,10 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def fifo(tmp_path: Path) -> str:
-    """A file whose opening hangs, in the kernel, for ever."""
-    os.mkfifo(tmp_path / "hangs.mp4")
-    return str(tmp_path / "hangs.mp4")
+def silent() -> Iterator[str]:
+    """A file that is never there."""
+    with silent_server() as uri:
+        yield uri
 
 
 def request(path: str, config: DecodeConfig) -> ClipRequest:
@@ -60,15 +62,15 @@ def test_worker_gives_what_decode_clip_gives(good: str):
         assert np.array_equal(there.frames[key], frames)
 
 
-def test_hang_ends_at_the_deadline_and_the_next_clip_works(good: str, fifo: str):
+def test_hang_ends_at_the_deadline_and_the_next_clip_works(good: str, silent: str):
     """A file that hangs costs its deadline and its process, nothing else."""
-    config = DecodeConfig(deadline_s=1.0)
+    config = allowing(silent, deadline_s=1.0)
     with DecodeWorker(config) as worker:
         worker.decode(request(good, config))
         pid = worker.pid
         start = time.monotonic()
         with pytest.raises(VideoError) as caught:
-            worker.decode(request(fifo, config))
+            worker.decode(request(silent, config))
         assert caught.value.reason == Reason.DEADLINE
         assert 1.0 <= time.monotonic() - start < 2.0
         assert wait_until_dead(pid)
@@ -87,18 +89,38 @@ def test_stopped_process_is_killed_at_the_deadline(good: str):
         assert wait_until_dead(pid)
 
 
-def test_death_of_the_decoder_is_a_reason(good: str, fifo: str):
+def test_death_of_the_decoder_is_a_reason(good: str, silent: str):
     """A crash while decoding is that clip's row; the next clip gets a new process."""
-    config = DecodeConfig(deadline_s=20.0)
+    config = allowing(silent, deadline_s=20.0, attempts=1)
     with DecodeWorker(config) as worker:
         worker.decode(request(good, config))
         killer = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -SEGV {worker.pid}"])
         with pytest.raises(VideoError) as caught:
-            worker.decode(request(fifo, config))
+            worker.decode(request(silent, config))
         killer.wait()
         assert caught.value.reason == Reason.DECODER_DIED
         assert "SIGSEGV" in caught.value.detail
         worker.decode(request(good, config))
+
+
+def test_clip_that_takes_more_memory_than_allowed_has_its_reason(good: str, tmp_path: Path):
+    """Its decoder is killed in the middle of it; the next clip decodes."""
+    config = DecodeConfig(memory_gib=0.1)
+    large = str(make_clip(tmp_path / "large.mp4", codec="mpeg4", num_frames=16, width=1920, height=1080))
+    plans = {"native": NativePlan(max_frames=16)}
+    with DecodeWorker(config) as worker:
+        with pytest.raises(VideoError) as caught:
+            worker.decode(ClipRequest(large, None, None, plans, DecodeConfig()))
+        assert caught.value.reason == Reason.OUT_OF_MEMORY
+        worker.decode(request(good, config))
+
+
+def test_decoder_that_keeps_half_the_memory_retires(good: str):
+    """What one clip leaves behind is not taken from the next."""
+    config = DecodeConfig(memory_gib=0.1)
+    with DecodeWorker(config) as worker:
+        worker.decode(request(good, config))
+        assert worker.pid is None
 
 
 def test_death_between_clips_is_no_clips_fault(good: str):
@@ -110,6 +132,19 @@ def test_death_between_clips_is_no_clips_fault(good: str):
         assert wait_until_dead(worker.pid)
         time.sleep(0.1)  # its threads end after what /proc shows
         worker.decode(request(good, config))
+
+
+def test_clip_whose_decoder_was_killed_is_tried_again(good: str):
+    """Memory was short, say: the clip is no worse for it. A second death is its row, with how often."""
+    config = DecodeConfig(deadline_s=20.0)
+    with DecodeWorker(config) as worker:
+        worker.decode(request(good, config))
+        pid = worker.pid
+        os.kill(pid, signal.SIGSTOP)
+        killer = subprocess.Popen(["sh", "-c", f"sleep 0.2; kill -KILL {pid}"])
+        assert worker.decode(request(good, config)).info.num_frames == 60
+        killer.wait()
+        assert worker.pid != pid
 
 
 def test_decoder_retires_after_its_share(good: str):
@@ -136,13 +171,14 @@ def test_close_ends_the_decoder(good: str):
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_decoder_dies_with_its_parent(tmp_path: Path, fifo: str, stopped: bool):
+def test_decoder_dies_with_its_parent(tmp_path: Path, silent: str, stopped: bool):
     """The parent is killed while its decoder hangs (even stopped): the decoder goes as well."""
     script = (
         "import sys, threading, time\n"
-        "from videopasta.config.video import DecodeConfig, UniformPlan\n"
+        "from tests.bad_videos import allowing, allowing\n"
+        "from videopasta.config.video import UniformPlan\n"
         "from videopasta.video import ClipRequest, DecodeWorker\n"
-        "config = DecodeConfig(deadline_s=60)\n"
+        "config = allowing(sys.argv[1], deadline_s=60)\n"
         "worker = DecodeWorker(config)\n"
         "ask = lambda: worker.decode(ClipRequest(sys.argv[1], None, None, {'a': UniformPlan()}, config))\n"
         "threading.Thread(target=ask, daemon=True).start()\n"
@@ -150,7 +186,7 @@ def test_decoder_dies_with_its_parent(tmp_path: Path, fifo: str, stopped: bool):
         "print(worker.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script, fifo], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen([sys.executable, "-c", script, silent], stdout=subprocess.PIPE, text=True) as parent:
         decoder = int(parent.stdout.readline())
         time.sleep(0.3)
         assert is_alive(decoder)

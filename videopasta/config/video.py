@@ -153,9 +153,16 @@ class DecodeConfig(Frozen):
     """Clips (spans, where one is given) longer than this are quarantined: 32 frames of hours show nothing."""
     max_frame_pixels: int = Field(default=8192 * 4320, ge=1, json_schema_extra=OPERATIONAL)
     """Source frames larger than this are quarantined instead of filling the memory."""
+    max_bytes: int = Field(default=32 * 2**30, ge=1, json_schema_extra=OPERATIONAL)
+    """Files larger than this are quarantined before they are read; a remote one is fetched no further."""
+    memory_gib: float = Field(default=4.0, gt=0, json_schema_extra=OPERATIONAL)
+    """What a decoder process may take, on Linux; a clip that makes it take more is quarantined."""
     deadline_s: float = Field(default=120.0, gt=0, json_schema_extra=OPERATIONAL)
     """A clip not fetched and decoded by then is quarantined and its decoder process killed."""
     sources: SourcesConfig = Field(default=SourcesConfig(), json_schema_extra=OPERATIONAL)
     """Where videos may be read from; others are quarantined."""
+    attempts: int = Field(default=2, ge=1, json_schema_extra=OPERATIONAL)
+    """A clip whose decoder died, or whose file could not be fetched, is tried so often: memory may be short, and
+    networks fail, for a moment."""
     recycle_after: int = Field(default=200, ge=1, json_schema_extra=OPERATIONAL)
     """A decoder process is replaced after this many clips: decoders leak (decord #154)."""

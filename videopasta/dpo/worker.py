@@ -1,19 +1,17 @@
 """A Ray Train worker: `fit` with Ray's dataset, checkpoints and reports around it."""
 
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 from torch.distributed.checkpoint import CheckpointException
 
+from videopasta import scratch
 from videopasta.config import TrainConfig
 from videopasta.dpo.fit import Plan, Save, fit
 from videopasta.dpo.progress import Board
@@ -21,7 +19,7 @@ from videopasta.dpo.team import WorkerError
 from videopasta.dpo.trackers import Tracker, open_trackers
 from videopasta.errors import UserError
 
-_SCRATCH = "videopasta-checkpoint-"
+_SCRATCH = "checkpoint"
 
 
 def train_worker(settings: Mapping[str, Any]) -> None:
@@ -45,13 +43,6 @@ def train_worker(settings: Mapping[str, Any]) -> None:
             reports.fail(str(error))
 
 
-def _sweep() -> None:
-    """Remove the half-written checkpoints of workers on this machine that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        if not psutil.pid_exists(int(path.name.removeprefix(_SCRATCH).partition("-")[0])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
 class RayReports:
     """Reports to Ray Train and, on the first worker, to the trackers and the log."""
 
@@ -64,7 +55,7 @@ class RayReports:
         self._num_steps = 0
 
     def __enter__(self) -> "RayReports":
-        _sweep()
+        scratch.sweep(_SCRATCH)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +98,7 @@ class RayReports:
             return
         for tracker in self._trackers:
             tracker.flush()
-        folder = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
+        folder = Path(tempfile.mkdtemp(prefix=scratch.prefix(_SCRATCH)))
         writing = save(folder)
         is_last = metrics["step"] == self._num_steps
 

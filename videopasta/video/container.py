@@ -1,19 +1,34 @@
-"""Does a file hold as many bytes as its container declares, and its own pictures? Reads headers only, decodes nothing.
+"""Is a file what its container declares, and are its pictures in it? Reads headers only, decodes nothing.
 
 FFmpeg reads a shortened file up to its end and says nothing, or says "invalid data" for anything. The sizes
 that MP4/MOV boxes, Matroska/WebM segments and RIFF (AVI) chunks declare tell the cut from other damage, to
-the byte. MPEG streams and live recordings declare none: cut, they are shorter videos.
+the byte; so do the tags of FLV, but where it is cut between two. MPEG streams and live recordings declare
+none: cut, they are shorter videos.
+
+Where Matroska or FLV is damaged, FFmpeg looks for what it can read next, and leaves the frames between out
+without a word. MP4 and AVI have tables of their frames, which need no such look.
 """
 
 import os
+import zlib
 from typing import BinaryIO
 
+_EBML, _FLV = b"\x1a\x45\xdf\xa3", b"FLV\x01"
 _MAGIC_AT: tuple[tuple[int, tuple[bytes, ...]], ...] = (
     (4, (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")),
-    (0, (b"\x1a\x45\xdf\xa3", b"RIFF", b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")),
+    (0, (_EBML, b"RIFF", _FLV, b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")),
 )
 _PLAYLIST_MARKS = (b"#extm3u", b"ffconcat", b"<mpd", b"<smoothstreamingmedia", b"c=in ip", b"[reference]")
 _PROBED_BYTES = 1 << 20  # FFmpeg looks no further
+_SEGMENT, _CLUSTER, _CRC = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", b"\xbf"
+# What stands in a segment and in a cluster (RFC 9559): hints, info, tracks, cues, attachments, chapters, tags, padding;
+# times, positions, blocks and groups of them, padding.
+_IN_SEGMENT = frozenset(
+    (b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", _CLUSTER, b"\x1c\x53\xbb\x6b",
+     b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70", b"\x12\x54\xc3\x67", b"\xec", _CRC)
+)  # fmt: skip
+_IN_CLUSTER = frozenset((b"\xe7", b"\x58\x54", b"\xa7", b"\xab", b"\xa3", b"\xa0", b"\xaf", b"\xec", _CRC))
+_BLOCK_BYTES = 1 << 20
 
 
 def looks_like_media(file: BinaryIO) -> bool:
@@ -41,10 +56,12 @@ def missing_bytes(file: BinaryIO) -> int:
     head = file.read(12)
     if head[4:8] in _MAGIC_AT[0][1]:
         return max(0, _end_of_boxes(file, size) - size)
-    if head[:4] == b"\x1a\x45\xdf\xa3":
+    if head[:4] == _EBML:
         return max(0, _end_of_segment(file) - size)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
+    if head[:4] == _FLV:
+        return max(0, _end_of_tags(file, size) - size)
     return 0
 
 
@@ -67,24 +84,114 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
 
 def _end_of_segment(file: BinaryIO) -> int:
     """Where the Matroska segment ends (RFC 9559); 0 when it was written without a size (live)."""
+    segment = _segment(file)
+    return 0 if segment is None or segment[1] is None else segment[1]
+
+
+def breaks_at(file: BinaryIO) -> int | None:
+    """The first byte of a Matroska or FLV file where something else should follow; None in a whole one.
+
+    Also None for other formats. Segments and clusters of unknown size (live) end where something else begins.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(4)
+    if head == _FLV:
+        end = _end_of_tags(file, size)
+        return end if end < size else None
+    segment = _segment(file) if head == _EBML else None
+    if segment is None:
+        return None
+    at, declared_end = segment
+    end = size if declared_end is None else declared_end
+    while at < end:
+        found = _element(file, at)
+        if found is None or found[0] not in _IN_SEGMENT:
+            return at
+        kind, start, stop = found
+        if kind == _CLUSTER:
+            cluster_end = end if stop is None else stop
+            at, is_whole = _end_of_cluster(file, start, cluster_end)
+            if not is_whole or (stop is not None and at != stop):
+                return at
+        elif stop is None:
+            return at
+        else:
+            at = stop
+    return at if at > end else None
+
+
+def _end_of_tags(file: BinaryIO, size: int) -> int:
+    """Where the last FLV tag ends, or something else begins (Adobe's specification, annex E.4)."""
+    file.seek(5)
+    at = int.from_bytes(file.read(4), "big") + 4
+    while at < size:
+        file.seek(at)
+        head = file.read(4)
+        if head[0] & 0x1F not in (8, 9, 15, 18):  # sound, video, data of two kinds
+            return at
+        at += 15 + int.from_bytes(head[1:], "big")
+    return at
+
+
+def _segment(file: BinaryIO) -> tuple[int, int | None] | None:
+    """Where the content of the segment begins, and where it ends; None for a size that is not told."""
     at = 0
     for _ in range(4):  # EBML header, perhaps void elements, then the segment
-        file.seek(at)
-        head = file.read(12)
-        if len(head) < 12:
-            return 0
-        id_length = 9 - head[0].bit_length()
-        if id_length > 4:
-            return 0
-        size_head = head[id_length]
-        size_length = 9 - size_head.bit_length()
-        if size_length > 8:
-            return 0
-        value = int.from_bytes(head[id_length : id_length + size_length], "big")
-        unknown = (1 << (7 * size_length)) - 1
-        value &= unknown
-        start = at + id_length + size_length
-        if head[:4] == b"\x18\x53\x80\x67":
-            return 0 if value == unknown else start + value
-        at = start + value
-    return 0
+        found = _element(file, at)
+        if found is None:
+            return None
+        kind, start, stop = found
+        if kind == _SEGMENT:
+            return start, stop
+        if stop is None:
+            return None
+        at = stop
+    return None
+
+
+def _end_of_cluster(file: BinaryIO, at: int, end: int) -> tuple[int, bool]:
+    """Up to where a cluster's elements follow each other, and whether they are whole."""
+    first = at
+    while at < end:
+        found = _element(file, at)
+        if found is None:
+            return at, False
+        kind, start, stop = found
+        if kind in _IN_SEGMENT - _IN_CLUSTER:
+            return at, True
+        if kind not in _IN_CLUSTER or stop is None or stop > end:
+            return at, False
+        if kind == _CRC and at == first and not _has_checksum(file, start, stop, end):
+            return at, False
+        at = stop
+    return at, True
+
+
+def _has_checksum(file: BinaryIO, start: int, stop: int, end: int) -> bool:
+    """Whether the rest of the parent is what its CRC-32 was made of."""
+    file.seek(start)
+    wanted = int.from_bytes(file.read(stop - start), "little")
+    found, missing = 0, end - stop
+    while missing > 0 and (block := file.read(min(missing, _BLOCK_BYTES))):
+        found = zlib.crc32(block, found)
+        missing -= len(block)
+    return found == wanted
+
+
+def _element(file: BinaryIO, at: int) -> tuple[bytes, int, int | None] | None:
+    """An EBML element's id, and where its content begins and ends (None: not told); None where there is none."""
+    file.seek(at)
+    head = file.read(12)
+    if not head:
+        return None
+    id_length = 9 - head[0].bit_length()
+    if id_length > 4 or len(head) <= id_length:
+        return None
+    size_length = 9 - head[id_length].bit_length()
+    if size_length > 8 or len(head) < id_length + size_length:
+        return None
+    start = at + id_length + size_length
+    unknown = (1 << (7 * size_length)) - 1
+    value = int.from_bytes(head[id_length : id_length + size_length], "big") & unknown
+    return head[:id_length], start, None if value == unknown else start + value

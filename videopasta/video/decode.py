@@ -26,7 +26,7 @@ from videopasta.video.backends.base import UntrustedIndexError
 from videopasta.video.errors import Reason, VideoError
 from videopasta.video.identity import clip_id
 from videopasta.video.plan import FramePlan, make_plan, resolve_span, span_frames
-from videopasta.video.probe import Header, Video, VideoInfo, check_file, probe, read_header
+from videopasta.video.probe import Header, Video, VideoInfo, check_file, probe, read_header, too_large_file
 from videopasta.video.resize import Resizer
 from videopasta.video.sources import check_source
 from videopasta.web import ForbiddenAddressError
@@ -74,26 +74,34 @@ def decode_clip(request: ClipRequest) -> DecodedClip:
     Raises:
         VideoError: any reason but `deadline` and `decoder_died`.
     """
-    config = request.config
-    with _local_copy(check_source(request.uri, config.sources)) as (path, fetched_sha256):
-        size_bytes = check_file(path)
-        header = read_header(path, config.max_frame_pixels)
-        if header.declared_duration_s is not None:
-            _check_duration(request, header.declared_duration_s)
-        video_sha256 = fetched_sha256 or sha256_of(path)
+    uri = check_source(request.uri, request.config.sources)
+    with _local_copy(uri, request.config.max_bytes) as (path, fetched_sha256):
         try:
-            video = probe(path, header)
-            if video is not None:
-                try:
-                    plans, frames = _decode_plans(request, video)
-                except UntrustedIndexError:
-                    video = None
-            if video is None:
-                video = _index_by_decoding(path, header)
+            return _decode_file(request, path, fetched_sha256)
+        except OSError as error:
+            raise VideoError(Reason.UNREADABLE, f"gone, or its disk fails: {error}") from error
+
+
+def _decode_file(request: ClipRequest, path: str, known_sha256: str | None) -> DecodedClip:
+    config = request.config
+    size_bytes = check_file(path, config.max_bytes)
+    header = read_header(path, config.max_frame_pixels)
+    if header.declared_duration_s is not None:
+        _check_duration(request, header.declared_duration_s)
+    video_sha256 = known_sha256 or sha256_of(path)
+    try:
+        video = probe(path, header)
+        if video is not None:
+            try:
                 plans, frames = _decode_plans(request, video)
-            start_s, end_s = resolve_span(request.start_s, request.end_s, video.table.duration_s)
-        except VideoError as error:
-            raise VideoError(error.reason, error.detail, video_sha256) from error
+            except UntrustedIndexError:
+                video = None
+        if video is None:
+            video = _index_by_decoding(path, header)
+            plans, frames = _decode_plans(request, video)
+        start_s, end_s = resolve_span(request.start_s, request.end_s, video.table.duration_s)
+    except VideoError as error:
+        raise VideoError(error.reason, error.detail, video_sha256) from error
     return DecodedClip(
         video_sha256=video_sha256,
         clip_id=clip_id(video_sha256, request.start_s, request.end_s),
@@ -120,7 +128,7 @@ def sha256_of(uri: str) -> str:
 
 
 @contextmanager
-def _local_copy(uri: str) -> Iterator[tuple[str, str | None]]:
+def _local_copy(uri: str, max_bytes: int) -> Iterator[tuple[str, str | None]]:
     """A local path of the content, and its hash when it had to be fetched (the copy is gone afterwards)."""
     if storage.is_local(uri):
         yield storage.local_path(uri), None
@@ -132,6 +140,8 @@ def _local_copy(uri: str) -> Iterator[tuple[str, str | None]]:
                 while block := stream.read(_BLOCK_BYTES):
                     digest.update(block)
                     copy.write(block)
+                    if copy.tell() > max_bytes:
+                        raise too_large_file(f"more than {copy.tell()}", max_bytes)
         except FileNotFoundError as error:
             raise VideoError(Reason.MISSING, f"{uri}: no such object") from error
         except PermissionError as error:

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import reprlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -149,14 +150,15 @@ def _extension(uri: str) -> str:
 def _from_list(uri: str) -> Iterator[ManifestEntry]:
     folder = storage.parent(uri)
     readers = {"txt": _read_txt, "csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
-    with storage.open_input(uri) as stream:
-        content = stream.read()
+    try:
+        with storage.open_input(uri) as stream:
+            content = stream.read()
+    except OSError as error:
+        raise UserError(f"{uri}: cannot be read ({error.strerror or error}); make the list readable") from error
     sizes: dict[str, int | None] = {}
     for where, row in readers[_extension(uri)](uri, content):
-        video = storage.join(folder, str(_cell(where, row, _VIDEO_COLUMNS)))
+        video = _video(where, folder, row)
         refuse_credentials(video, where)
-        if storage.is_local(video):
-            video = storage.local_uri(storage.local_path(video))
         if video not in sizes:
             sizes[video] = storage.size_bytes(video)
         start_s, end_s = (_seconds(where, row, names) for names in (_START_COLUMNS, _END_COLUMNS))
@@ -171,8 +173,8 @@ def _read_txt(uri: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]
 
 def _read_csv(uri: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(_text(content), newline=""), skipinitialspace=True)
-    _require_video_column(uri, [name.strip() for name in reader.fieldnames or ()])
     try:
+        _require_video_column(uri, [name.strip() for name in reader.fieldnames or ()])
         for row in reader:
             yield f"{uri}, line {reader.line_num}", {name.strip(): cell for name, cell in row.items() if name}
     except csv.Error as error:
@@ -186,7 +188,7 @@ def _read_jsonl(uri: str, content: bytes) -> Iterator[tuple[str, Mapping[str, An
         where = f"{uri}, line {number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{where}: not JSON ({error}); write one object per line") from error
         if not isinstance(row, dict):
             raise UserError(f'{where}: {line.strip()[:80]!r} is no object; write {{"video": "a.mp4"}}')
@@ -198,14 +200,14 @@ def _read_parquet(uri: str, content: bytes) -> Iterator[tuple[str, Mapping[str, 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    wanted = {*_VIDEO_COLUMNS, *_START_COLUMNS, *_END_COLUMNS}
     try:
         table = pq.ParquetFile(pa.BufferReader(content))
-    except pa.ArrowInvalid as error:
+        _require_video_column(uri, table.schema_arrow.names)
+        rows = table.read([name for name in table.schema_arrow.names if name in wanted]).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{uri}: not Parquet ({error}); write the list again") from error
-    _require_video_column(uri, table.schema_arrow.names)
-    wanted = {*_VIDEO_COLUMNS, *_START_COLUMNS, *_END_COLUMNS}
-    columns = [name for name in table.schema_arrow.names if name in wanted]
-    for number, row in enumerate(table.read(columns).to_pylist()):
+    for number, row in enumerate(rows):
         yield f"{uri}, row {number}", row
 
 
@@ -220,11 +222,21 @@ def _require_video_column(where: str, names: Iterable[str]) -> None:
         raise UserError(f"{where}: no video column among {names}; name one of them {' or '.join(_VIDEO_COLUMNS)}")
 
 
-def _cell(where: str, row: Mapping[str, Any], names: Iterable[str]) -> Any:
-    for name in names:
-        if row.get(name) not in (None, ""):
-            return row[name]
-    raise UserError(f"{where}: the video is empty; fill it in or remove the row")
+def _video(where: str, folder: str, row: Mapping[str, Any]) -> str:
+    name = next((name for name in _VIDEO_COLUMNS if row.get(name) not in (None, "")), None)
+    if name is None:
+        raise UserError(f"{where}: the video is empty; fill it in or remove the row")
+    no_path = UserError(f"{where}: {name}={reprlib.repr(row[name])} is no path; write the path of a video")
+    if not isinstance(row[name], str):
+        raise no_path
+    try:
+        video = storage.join(folder, row[name])
+        if storage.is_local(video):
+            video = storage.local_uri(storage.local_path(video))
+        video.encode()  # Parquet takes no half surrogate pairs
+    except UnicodeEncodeError as error:
+        raise no_path from error
+    return video
 
 
 def _seconds(where: str, row: Mapping[str, Any], names: Iterable[str]) -> float | None:
@@ -234,9 +246,9 @@ def _seconds(where: str, row: Mapping[str, Any], names: Iterable[str]) -> float 
             continue
         try:
             seconds = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             seconds = math.nan
         if not math.isfinite(seconds) or isinstance(value, bool):
-            raise UserError(f"{where}: {name}={value!r} is no number of seconds; write 12.5, or nothing")
+            raise UserError(f"{where}: {name}={reprlib.repr(value)} is no number of seconds; write 12.5, or nothing")
         return seconds
     return None

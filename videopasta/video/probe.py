@@ -11,7 +11,7 @@ hidden frames. For those the index is built by decoding once, and `VideoInfo.ind
 
 import errno
 import math
-import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
-from videopasta.video.container import looks_like_media, missing_bytes, names_other_files
+from videopasta.video.container import breaks_at, looks_like_media, missing_bytes, names_other_files
 from videopasta.video.errors import Reason, VideoError
 from videopasta.video.plan import FrameTable
 from videopasta.video.seek import Packets
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # Edit lists and muxers round; a cut file is told by its container's sizes, this is for formats without them.
 _MISSING_TAIL_S, _MISSING_TAIL_SHARE = 1.0, 0.05
+_NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
+_BARE_MPEG = {"mpg", "mpeg", "m1v", "m2v"}  # FFmpeg names none for it
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
 # Containers that hold their pictures. Others (HLS, DASH, concat, SDP, image patterns) are lists of files and addresses,
 # which FFmpeg would open. Those of sound are here to be told apart from what is no media file.
@@ -106,24 +108,28 @@ class Video:
     """The stream in decode order; None when the index was built by decoding."""
 
 
-def check_file(path: str) -> int:
+def check_file(path: str, max_bytes: int | None = None) -> int:
     """Size in bytes of a readable, whole media file.
 
     Raises:
-        VideoError: missing, unreadable, name_too_long, empty_file, truncated, not_a_video (a folder).
+        VideoError: missing, unreadable, name_too_long, empty_file, too_large_file, truncated, not_a_video (a folder,
+        a pipe, a socket, a device: opening those may wait for ever, or do something).
     """
     try:
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise VideoError(Reason.NOT_A_VIDEO, f"{_kind(found.st_mode)}, not a file")
+        size = found.st_size
+        if size == 0:
+            raise VideoError(Reason.EMPTY_FILE, "the file has zero bytes")
+        if max_bytes is not None and size > max_bytes:
+            raise too_large_file(f"{size}", max_bytes)
         with Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise VideoError(Reason.EMPTY_FILE, "the file has zero bytes")
             missing = missing_bytes(file)
             if names_other_files(file):
                 raise VideoError(Reason.NOT_A_VIDEO, "a playlist: it names other files instead of holding pictures")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a name with a null byte
         raise VideoError(Reason.MISSING, "no such file") from error
-    except IsADirectoryError as error:
-        raise VideoError(Reason.NOT_A_VIDEO, "a folder, not a file") from error
     except OSError as error:
         reason = Reason.NAME_TOO_LONG if error.errno == errno.ENAMETOOLONG else Reason.UNREADABLE
         raise VideoError(reason, error.strerror or str(error)) from error
@@ -132,17 +138,27 @@ def check_file(path: str) -> int:
     return size
 
 
+def _kind(mode: int) -> str:
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a socket or device"
+
+
+def too_large_file(num_bytes: str, max_bytes: int) -> VideoError:
+    """The error of a file over the limit, whole or as far as it was fetched."""
+    return VideoError(Reason.TOO_LARGE_FILE, f"{num_bytes} bytes, over max_bytes={max_bytes}; raise it if it is sound")
+
+
 @contextmanager
-def open_stream(path: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
+def open_stream(path: str, **more: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
     """The container and its best video stream, with errors of FFmpeg inside the block made `VideoError`.
 
     Decoding is strict: damage raises instead of giving a concealed picture. Nothing but the file itself is opened,
-    whatever stands in it.
+    whatever stands in it. `more` are options of the demuxer.
     """
     import av
 
     try:
-        with av.open(path, metadata_errors="replace", options=_OPTIONS) as container:
+        with av.open(path, metadata_errors="replace", options=_OPTIONS | more) as container:
+            _refuse_lost_head(path, container)
             stream = container.streams.best("video")
             if stream is None or int(stream.disposition) & _ATTACHED_PICTURE:
                 kinds = sorted({stream.type for stream in container.streams})
@@ -153,6 +169,14 @@ def open_stream(path: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
             yield container, stream
     except av.error.FFmpegError as error:
         raise_video_error(path, error)
+
+
+def _refuse_lost_head(path: str, container: "InputContainer") -> None:
+    """What is left of a file without its head can look like a bare stream; those that are one are named so."""
+    kind = container.format
+    bare = bool(kind.flags & _NO_TIMES)
+    if bare and Path(path).suffix[1:].lower() not in (kind.extensions or _BARE_MPEG):
+        raise VideoError(Reason.CORRUPT, f"no container, but a bare {kind.name} stream: the head of the file is gone")
 
 
 def demux(container: "InputContainer", *streams: "Stream") -> "Iterator[Packet[Stream]]":
@@ -188,6 +212,8 @@ def raise_video_error(path: str, error: "FFmpegError") -> NoReturn:
     detail = ": ".join(filter(None, (error.strerror, log)))
     with Path(path).open("rb") as file:
         media = looks_like_media(file)
+    if isinstance(error, MemoryError):
+        raise VideoError(Reason.OUT_OF_MEMORY, detail) from error
     if isinstance(error, av.error.DecoderNotFoundError | av.error.PatchWelcomeError):
         raise VideoError(Reason.UNSUPPORTED_CODEC, detail) from error
     raise VideoError(Reason.CORRUPT if media else Reason.NOT_A_VIDEO, detail) from error
@@ -232,6 +258,9 @@ def probe(path: str, header: Header) -> Video | None:
     Raises:
         VideoError: truncated, corrupt.
     """
+    with Path(path).open("rb") as file:
+        if (at := breaks_at(file)) is not None:
+            raise VideoError(Reason.CORRUPT, f"the container is damaged at byte {at}")
     rows: list[tuple[int | None, int | None, bool, bool, int]] = []
     end_s = 0.0
     with open_stream(path) as (container, stream):
@@ -242,12 +271,17 @@ def probe(path: str, header: Header) -> Video | None:
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index == stream.index:
+                if packet.is_corrupt:  # what an MPEG transport stream says of lost packets
+                    raise VideoError(Reason.CORRUPT, f"the packet of frame {len(rows)} is damaged")
                 rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.duration or 0))
         start_s = (container.start_time or 0) / 1e6
+        num_declared = stream.frames
         reorders = bool(stream.codec_context.has_b_frames)
     tail_s = (declared_s or 0) - (end_s - start_s)
     if declared_s and tail_s > max(_MISSING_TAIL_S, _MISSING_TAIL_SHARE * declared_s):
         raise VideoError(Reason.TRUNCATED, f"{tail_s:.1f} s short of the {declared_s:.1f} s it declares")
+    if len(rows) < num_declared and (found := _count_packets(path)) < num_declared:
+        raise VideoError(Reason.TRUNCATED, f"{found} frames of the {num_declared} that the header declares")
     if any(pts is None for pts, *_ in rows) or ("avi" in header.container and reorders):
         return None  # AVI stores no presentation times: FFmpeg guesses them, wrongly when frames are reordered
     columns = [np.array([row[i] for row in rows], np.int64) for i in (0, 2, 3, 4)]
@@ -264,6 +298,12 @@ def probe(path: str, header: Header) -> Video | None:
         last_duration=int(durations[shown[-1]]),
         packets=Packets(pts=pts, dts=dts, is_key=key.astype(bool)),
     )
+
+
+def _count_packets(path: str) -> int:
+    """With those that an edit list leaves out."""
+    with open_stream(path, ignore_editlist="1") as (container, stream):
+        return sum(1 for _ in demux(container, stream))
 
 
 def make_video(path: str, header: Header, pts: np.ndarray, *, last_duration: int, packets: Packets | None) -> Video:

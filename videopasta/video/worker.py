@@ -1,9 +1,9 @@
 """A decoder process that can be killed: decoders hang with the GIL held, crash and leak.
 
 `DecodeWorker` owns one child (`_child.py`), hands it one clip at a time and waits until the deadline. A child
-that is late is killed, one that died is replaced, one that has done `recycle_after` clips retires. The child
-never outlives its parent: it ends when its socket closes, when its parent dies, and, should it hang in C code
-then, by a kernel timer set for each clip.
+that is late or takes too much memory is killed, and one that died is replaced. One that has done `recycle_after`
+clips, or still holds half the memory it may take, retires. The child never outlives its parent: it ends when its
+socket closes, when its parent dies, and, should it hang in C code then, by a kernel timer set for each clip.
 
 On the wire to the child: a length and a pickle. Back from it: a length, JSON, and the frames' bytes, whose number the
 frame plans in the JSON tell. Nothing that the child says is unpickled: it has read what strangers wrote. Pixels are
@@ -15,6 +15,7 @@ import math
 import os
 import pickle
 import re
+import resource
 import signal
 import socket
 import struct
@@ -25,11 +26,13 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from videopasta import scratch
 from videopasta.config.video import DecodeConfig
 from videopasta.video.decode import ClipRequest, DecodedClip
 from videopasta.video.errors import Reason, VideoError
@@ -38,6 +41,10 @@ from videopasta.video.probe import VideoInfo
 
 # Importing numpy, pydantic and PyAV on a loaded machine; not the clip's time.
 _START_DEADLINE_S = 120.0
+_OF_THE_MOMENT = frozenset((Reason.DECODER_DIED, Reason.FETCH_FAILED))
+_PAUSE_S = 0.5  # before the second attempt; twice as long before the third
+_SCRATCH = "decode"
+_LOOK_EVERY_S = 0.05  # at the child's memory: at 4 GB/s it takes 0.2 GB more before it is killed
 _LENGTH = struct.Struct("!Q")
 # Of the secrets in this environment the child, which parses hostile files, gets those alone that open remote stores.
 _NOT_FOR_THE_CHILD = re.compile(r"(?!AWS_|GOOGLE_|AZURE_|HF_|FSSPEC_)\w*(KEY|TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
@@ -55,28 +62,50 @@ class DecodeWorker:
         self._config = config
         self._lock = threading.Lock()
         self._child: _Child | None = None
+        scratch.sweep(_SCRATCH)
 
     def decode(self, request: ClipRequest) -> DecodedClip:
-        """`decode_clip(request)` in the child, by `deadline_s`.
+        """`decode_clip(request)` in the child, by `deadline_s`; tried again where only the moment was bad.
 
         Raises:
-            VideoError: as `decode_clip`, and `deadline` or `decoder_died`.
+            VideoError: as `decode_clip`, and `deadline`, `out_of_memory` or `decoder_died`.
             RuntimeError: a mistake in our code in the child, with its traceback, or a child that cannot
             start.
         """
+        num_attempts = self._config.attempts
+        for attempt in range(1, num_attempts):
+            try:
+                return self._decode_once(request)
+            except VideoError as error:
+                if error.reason not in _OF_THE_MOMENT:
+                    raise
+            time.sleep(attempt * _PAUSE_S)
+        try:
+            return self._decode_once(request)
+        except VideoError as error:
+            if error.reason not in _OF_THE_MOMENT or num_attempts == 1:
+                raise
+            detail = f"{error.detail} (the last of {num_attempts} times)"
+            raise VideoError(error.reason, detail, error.video_sha256) from error
+
+    def _decode_once(self, request: ClipRequest) -> DecodedClip:
         with self._lock:
             child = self._ready_child()
-            deadline_s = self._config.deadline_s
+            deadline_s, memory_gib = self._config.deadline_s, self._config.memory_gib
+            memory_bytes = memory_gib * 2**30
             try:
-                result = child.ask((request, deadline_s), time.monotonic() + deadline_s)
+                result = child.ask((request, deadline_s, memory_gib), time.monotonic() + deadline_s, memory_bytes)
             except TimeoutError as error:
                 self._drop()
                 raise VideoError(Reason.DEADLINE, f"not decoded in {deadline_s:g} s") from error
+            except _TooLargeError as error:
+                self._drop()
+                raise VideoError(Reason.OUT_OF_MEMORY, f"{error}, over memory_gib={memory_gib:g}") from error
             except (EOFError, ConnectionError) as error:
                 died = child.kill()
                 self._drop()
                 raise VideoError(Reason.DECODER_DIED, died) from error
-            if child.num_clips >= self._config.recycle_after:
+            if child.num_clips >= self._config.recycle_after or child.memory_bytes() > memory_bytes / 2:
                 self._drop()
         if isinstance(result, VideoError):
             raise result
@@ -115,12 +144,16 @@ class DecodeWorker:
             self._child = None
 
 
+class _TooLargeError(Exception):
+    """The child takes more memory than it may."""
+
+
 class _Child:
     """The process, its socket, and its scratch folder, which goes with it."""
 
     def __init__(self) -> None:
         self.num_clips = 0
-        self._scratch = tempfile.TemporaryDirectory(prefix="videopasta-decode-")
+        self._scratch = tempfile.TemporaryDirectory(prefix=scratch.prefix(_SCRATCH))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -142,11 +175,29 @@ class _Child:
             raise RuntimeError(f"the decoder process does not start: {self.kill()}") from error
         self.num_clips = 0
 
-    def ask(self, message: tuple[ClipRequest, float] | None, deadline: float) -> "Answer":
-        """Send and await the answer until `deadline` (of the monotonic clock)."""
+    def ask(
+        self, message: tuple[ClipRequest, float, float] | None, deadline: float, memory_bytes: float = math.inf
+    ) -> "Answer":
+        """Send and await the answer until `deadline` (of the monotonic clock), with an eye on the memory."""
         self.num_clips += 1
         send_request(self._socket, message)
-        return receive_answer(self._socket, deadline)
+        while True:
+            self._socket.settimeout(max(1e-3, min(_LOOK_EVERY_S, deadline - time.monotonic())))
+            try:
+                self._socket.recv(1, socket.MSG_PEEK)
+                return receive_answer(self._socket, deadline)
+            except TimeoutError:
+                if time.monotonic() >= deadline:
+                    raise
+            if (taken := self.memory_bytes()) > memory_bytes:
+                raise _TooLargeError(f"{taken / 2**30:.2f} GiB")
+
+    def memory_bytes(self) -> int:
+        """What it holds now; 0 where the system does not tell (it tells on Linux)."""
+        try:
+            return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+        except OSError:
+            return 0
 
     def kill(self) -> str:
         """End the process at once; how it ended, and the last words it wrote."""
@@ -174,20 +225,20 @@ Answer = DecodedClip | VideoError | str
 """What the child says: a clip, why there is none, or words: it is ready, or the traceback of a mistake of ours."""
 
 
-def send_request(connection: socket.socket, message: tuple[ClipRequest, float] | None) -> None:
-    """Ask the child for a clip within so many seconds, or (None) whether it is there."""
+def send_request(connection: socket.socket, message: tuple[ClipRequest, float, float] | None) -> None:
+    """Ask the child for a clip within so many seconds and GiB, or (None) whether it is there."""
     body = pickle.dumps(message)
     connection.sendall(_LENGTH.pack(len(body)) + body)
 
 
-def receive_request(connection: socket.socket) -> tuple[ClipRequest, float] | None:
+def receive_request(connection: socket.socket) -> tuple[ClipRequest, float, float] | None:
     """The parent's next message.
 
     Raises:
         EOFError: the parent is gone.
     """
     (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, None))
-    request: tuple[ClipRequest, float] | None = pickle.loads(_read(connection, length, None))
+    request: tuple[ClipRequest, float, float] | None = pickle.loads(_read(connection, length, None))
     return request
 
 

@@ -95,8 +95,8 @@ def _decode_segment(
         if frame.pts is None or (newest is not None and frame.pts <= newest):
             raise UntrustedIndexError(f"frame at {frame.pts} after {newest}")
         newest = frame.pts
+        _refuse_corrupt(frame)  # also one that is not wanted: those that are may lean on it
         if frame.pts == missing[0]:
-            _refuse_corrupt(frame)
             yield _to_rgb(converter, frame, video.info)
             missing.pop(0)
             if not missing:
