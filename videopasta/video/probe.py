@@ -348,4 +348,4 @@ def _orientation(frame: "VideoFrame") -> tuple[int, bool]:
     # (x, y) is shown at (a x + c y, b x + d y), y pointing down: a turn by t, then perhaps a mirror in x.
     a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4")[:5].astype(float)
     turn = round(math.degrees(math.atan2(b, d)) / 90) * 90 % 360
-    return turn, a * d - b * c < 0
+    return turn, bool(a * d - b * c < 0)
