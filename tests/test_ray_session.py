@@ -103,6 +103,8 @@ def free_ports(count: int) -> list[int]:
 def head(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator[SimpleNamespace]:
     """A head behind a token, as docs/security.md starts one, and on ports of its own."""
     home, token = tmp_path_factory.mktemp("head"), secrets.token_hex(32)
+    file = home / "ray-token"
+    file.write_text(token + "\n")
     names = (
         "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
         "metrics-export-port", "ray-client-server-port", "node-manager-port", "object-manager-port",
@@ -111,7 +113,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator
     command = [str(RAY_COMMAND), "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=1",
                "--object-store-memory=100000000", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
                f"--temp-dir={ray_folder}", *(f"--{name}={port}" for name, port in ports.items())]  # fmt: skip
-    secured = environment(home, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token, RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="1")
+    secured = environment(home, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(file))
     log = home / "log.txt"
     with log.open("w") as stream:
         process = subprocess.Popen(command, env=secured, stdout=stream, stderr=stream, start_new_session=True)
@@ -129,7 +131,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator
             time.sleep(0.5)
         family = psutil.Process(process.pid).children(recursive=True)
         yield SimpleNamespace(
-            address=f"127.0.0.1:{ports['port']}", dashboard=dashboard, token=token, log=log, pid=process.pid
+            address=f"127.0.0.1:{ports['port']}", dashboard=dashboard, token=token, token_file=file, log=log
         )
     finally:
         process.send_signal(signal.SIGTERM)
@@ -156,7 +158,7 @@ def test_head_runs_no_job_without_the_token(head: SimpleNamespace, tmp_path: Pat
     assert refused.returncode != 0
     assert "hello-from-the-job\n" not in refused.stdout
     assert "uthenticat" in refused.stdout + refused.stderr
-    secured = environment(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=head.token)
+    secured = environment(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(head.token_file))
     done = subprocess.run(command, env=secured, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "hello-from-the-job\n" in done.stdout
@@ -174,7 +176,7 @@ with ray_session() as is_local:
 def test_driver_is_let_in_with_the_token_alone(head: SimpleNamespace, tmp_path: Path, token: str):
     """`ray.init(address=...)` without it, or with another, ends in an error of authentication."""
     more = {"none": {}, "wrong": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
-            "right": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token}}[token]  # fmt: skip
+            "right": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(head.token_file)}}[token]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", CONNECT], env=environment(tmp_path, RAY_ADDRESS=head.address, **more),
         capture_output=True, text=True, timeout=120, check=False,
