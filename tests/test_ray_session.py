@@ -1,5 +1,6 @@
 """Ray is reached by those alone who have its token, on this machine or through a head that was started by hand."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -99,12 +100,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator[SimpleNamespace]:
-    """A head behind a token, as docs/security.md starts one, and on ports of its own."""
-    home, token = tmp_path_factory.mktemp("head"), secrets.token_hex(32)
-    file = home / "ray-token"
-    file.write_text(token + "\n")
+@contextlib.contextmanager
+def started_head(home: Path, folder: Path, token: str | None = None, **more: str) -> Iterator[SimpleNamespace]:
+    """A head as docs/security.md starts one, on ports of its own, ended by its process id."""
     names = (
         "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
         "metrics-export-port", "ray-client-server-port", "node-manager-port", "object-manager-port",
@@ -112,27 +110,24 @@ def head(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     command = [str(RAY_COMMAND), "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=1",
                "--object-store-memory=100000000", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
-               f"--temp-dir={ray_folder}", *(f"--{name}={port}" for name, port in ports.items())]  # fmt: skip
-    secured = environment(home, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(file))
+               f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items())]  # fmt: skip
     log = home / "log.txt"
     with log.open("w") as stream:
-        process = subprocess.Popen(command, env=secured, stdout=stream, stderr=stream, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment(home, **more), stdout=stream, stderr=stream, start_new_session=True
+        )
     dashboard = f"http://127.0.0.1:{ports['dashboard-port']}"
     family: list[psutil.Process] = []
     try:
         for _ in range(240):
             if process.poll() is not None:
                 raise RuntimeError(log.read_text()[-3000:])
-            try:
+            with contextlib.suppress(OSError):
                 if status_of(f"{dashboard}/api/version", token) == 200:
                     break
-            except OSError:
-                pass
             time.sleep(0.5)
         family = psutil.Process(process.pid).children(recursive=True)
-        yield SimpleNamespace(
-            address=f"127.0.0.1:{ports['port']}", dashboard=dashboard, token=token, token_file=file, log=log
-        )
+        yield SimpleNamespace(address=f"127.0.0.1:{ports['port']}", dashboard=dashboard, log=log)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -141,6 +136,17 @@ def head(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator
             process.kill()
         for one in psutil.wait_procs(family, timeout=10)[1]:
             one.kill()
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator[SimpleNamespace]:
+    """A head behind a token."""
+    home, token = tmp_path_factory.mktemp("head"), secrets.token_hex(32)
+    file = home / "ray-token"
+    file.write_text(token + "\n")
+    folder = ray_folder / "h"
+    with started_head(home, folder, token, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(file)) as started:
+        yield SimpleNamespace(**vars(started), token=token, token_file=file, folder=folder)
 
 
 @pytest.mark.parametrize("path", ["/api/jobs/", "/api/v0/nodes", "/nodes?view=summary", "/api/cluster_status"])
@@ -191,8 +197,20 @@ def test_driver_is_let_in_with_the_token_alone(head: SimpleNamespace, tmp_path: 
         assert "uthenticat" in said
 
 
-def test_the_token_is_in_no_log(head: SimpleNamespace, ray_folder: Path):
+def test_cluster_without_a_token_is_told_of(ray_folder: Path, tmp_path: Path):
+    """A driver works there, and says who else could; also one that has a token, which nothing asks for."""
+    with started_head(tmp_path, ray_folder / "o", RAY_AUTH_MODE="disabled") as head:
+        for more in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
+            done = subprocess.run(
+                [sys.executable, "-c", CONNECT], env=environment(tmp_path, RAY_ADDRESS=head.address, **more),
+                capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+            assert "CONNECTED False 1 7" in done.stdout, done.stdout + done.stderr
+            assert f"The Ray at {head.address} answers without a token" in done.stderr
+
+
+def test_the_token_is_in_no_log(head: SimpleNamespace):
     """Neither in what the head says nor in the files of its session."""
-    files = [head.log, *(path for path in ray_folder.rglob("*") if path.is_file() and not path.is_symlink())]
+    files = [head.log, *(path for path in head.folder.rglob("*") if path.is_file() and not path.is_symlink())]
     assert len(files) > 10
     assert [str(path) for path in files if head.token.encode() in path.read_bytes()] == []
