@@ -87,7 +87,9 @@ def test_a_ray_made_here_listens_on_loopback_and_asks_for_a_token(ray_folder: Pa
     assert told[0] == told[1] == {"local": True, "listens": ["127.0.0.1"], "frames": 60, "data": 3}
     assert not list(home.rglob("*token*"))
     line = next(line for line in done.stderr.splitlines() if line.startswith("Dashboard: http://127.0.0.1:"))
-    assert not Path(line.rpartition(" ")[2]).exists()
+    token_file = Path(line.rpartition(" ")[2])
+    assert token_file.name.startswith("videopasta-ray-token-")
+    assert not token_file.exists()
 
 
 def free_ports(count: int) -> list[int]:

@@ -56,7 +56,8 @@ def ray_session(*, dashboard: bool = False, num_cpus: int | None = None) -> Iter
     try:
         with _token_file() if dashboard and not address else contextlib.nullcontext() as token_file:
             if token_file:
-                Console(stderr=True).print(f"Dashboard: http://{context.dashboard_url}, its token: {token_file}")
+                words = f"Dashboard: http://{context.dashboard_url}, its token: {token_file}"
+                Console(stderr=True).print(words, highlight=False, markup=False, soft_wrap=True)
             yield not address
     finally:
         ray.shutdown()
