@@ -4,8 +4,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 EVAL_VENV := .venv-eval
+AUDIT_VENV := .venv-audit
 
-.PHONY: demo test test-slow eval-env swift-env lint lock clean
+.PHONY: demo test test-slow eval-env swift-env lint lock audit sbom clean
 
 $(READY): requirements/cpu.txt pyproject.toml videopasta-torchvision.pth
 	python3 -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "videopasta needs Python 3.11 to 3.13")'
@@ -58,6 +59,20 @@ lock: ## Solve the locks anew, keeping their versions where they still fit; need
 	sed -i 's/+cpu$$//' requirements/cpu.txt requirements/eval-cpu.txt
 	env -u UV_FIND_LINKS $(UV) --extra gpu --extra dev --python-version 3.12 -o requirements/gpu.txt
 	env -u UV_FIND_LINKS $(UV) --extra gpu --extra eval --python-version 3.12 -o requirements/eval-gpu.txt
+
+$(AUDIT_VENV)/.ready: requirements/audit.txt
+	test -x $(AUDIT_VENV)/bin/python || python3 -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/python -m pip install --quiet --no-deps -r requirements/audit.txt
+	touch $@
+
+# Strict: a package that the advisories' server does not know is a failure, not a clean one.
+audit: $(AUDIT_VENV)/.ready ## Known vulnerabilities of what the locks pin, by the package registry's advisories
+	$(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --no-deps --vulnerability-service pypi -r requirements/cpu.txt
+	$(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --no-deps --vulnerability-service pypi -r requirements/gpu.txt
+
+sbom: $(READY) $(AUDIT_VENV)/.ready ## What is installed in .venv, as CycloneDX, in dist/sbom.cdx.json
+	mkdir -p dist
+	$(AUDIT_VENV)/bin/cyclonedx-py environment $(PYTHON) --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json
 
 clean: ## Remove what the demo made
 	rm -rf .demo

@@ -151,7 +151,7 @@ def tactless_endpoint() -> Iterator[tuple[type, str]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield Handler, f"http://127.0.0.1:{server.server_address[1]}/v1"
     server.shutdown()
 

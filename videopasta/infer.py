@@ -43,7 +43,7 @@ def check(model: VllmModel) -> VllmModel:
     from transformers import AutoConfig
 
     check_model(model.model, model.revision)
-    config = AutoConfig.from_pretrained(local_path(model.model), revision=model.revision)
+    config = AutoConfig.from_pretrained(local_path(model.model), revision=model.revision, trust_remote_code=False)
     if config.model_type != "qwen2_5_vl":
         raise UserError(f"--model {model.model}: a {config.model_type}; give a Qwen2.5-VL")
     longest = min(model.max_model_len, config.text_config.max_position_embeddings)
@@ -89,10 +89,10 @@ def _with_transformers(model: VllmModel, video: Video, prompt: str, sampling: Sa
     use_engine_positions()
     path = local_path(model.model)
     loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        path, revision=model.revision or "main", dtype=model.dtype
+        path, revision=model.revision or "main", dtype=model.dtype, use_safetensors=True
     )
     loaded.to("cuda" if torch.cuda.is_available() else "cpu")
-    processor: Any = AutoProcessor.from_pretrained(path, revision=model.revision)
+    processor: Any = AutoProcessor.from_pretrained(path, revision=model.revision, trust_remote_code=False)
     text = processor.tokenizer.apply_chat_template(
         [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}],
         tokenize=False,

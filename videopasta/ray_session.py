@@ -1,34 +1,52 @@
-"""Ray for the time of a command: the cluster that a job was submitted to, else one made here."""
+"""Ray for the time of a command: the cluster that a job was submitted to, else one made here.
 
+One made here listens on 127.0.0.1 alone, and answers to a token that is made for this process. A cluster keeps its own
+rules; one that answers without a token is told of.
+"""
+
+import contextlib
+import json
 import logging
 import os
+import secrets
+import tempfile
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+
+from rich.console import Console
 
 from videopasta.config import PoolConfig
 from videopasta.errors import UserError
 
 
-@contextmanager
+@contextlib.contextmanager
 def ray_session(*, dashboard: bool = False, num_cpus: int | None = None) -> Iterator[bool]:
     """Connect to Ray, and leave it in the end.
 
     Args:
-        dashboard: start one with a Ray made here.
+        dashboard: start one with a Ray made here; says where it is, and where its token.
         num_cpus: of a Ray made here; default: the machine's.
 
     Yields:
         whether it was made here. Set `RAY_ADDRESS` (submitted jobs have it) for a cluster.
     """
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        _close_to_others()
     import ray
     import ray.data
 
-    address = os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address)
+        context = ray.init(address=address)
+        if _is_open(context.dashboard_url):
+            logging.getLogger(__name__).warning(
+                "The Ray at %s answers without a token: whoever reaches it can run code there and read what is there. "
+                "Start its nodes with RAY_AUTH_MODE=token (docs/security.md).",
+                address,
+            )
     else:
         _quieten(logging.getLogger("ray.data"))
-        ray.init(
+        context = ray.init(
             address="local",
             include_dashboard=dashboard,
             log_to_driver=False,
@@ -36,9 +54,51 @@ def ray_session(*, dashboard: bool = False, num_cpus: int | None = None) -> Iter
             num_cpus=num_cpus,
         )
     try:
-        yield not address
+        with _token_file() if dashboard and not address else contextlib.nullcontext() as token_file:
+            if token_file:
+                words = f"Dashboard: http://{context.dashboard_url}, its token: {token_file}"
+                Console(stderr=True).print(words, highlight=False, markup=False, soft_wrap=True)
+            yield not address
     finally:
         ray.shutdown()
+
+
+def _close_to_others() -> None:
+    """Let a Ray that is started in this process listen on loopback alone, and ask for a token.
+
+    What is set stays: threads of a Ray that was left read the token once more, and a later one takes it over.
+    """
+    # By its name for other systems. On Linux Ray else puts the network's address in the place of 127.0.0.1, and then
+    # listens on all of them.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    # For the processes of that Ray the environment is enough; this one may have imported it before.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextlib.contextmanager
+def _token_file() -> Iterator[str]:
+    """The token of a Ray made here, for its dashboard, in a file that only this user can read."""
+    with tempfile.NamedTemporaryFile("w", prefix="videopasta-ray-token-") as file:
+        file.write(os.environ["RAY_AUTH_TOKEN"])
+        file.flush()
+        yield file.name
+
+
+def _is_open(dashboard_url: str | None) -> bool:
+    """Whether a cluster answers without a token: by its word, else because we came in without one."""
+    url = dashboard_url if dashboard_url and "://" in dashboard_url else f"http://{dashboard_url}"
+    try:
+        with urllib.request.urlopen(f"{url}/api/authentication_mode", timeout=5) as answer:
+            return bool(json.load(answer)["authentication_mode"] == "disabled")
+    except (OSError, ValueError, KeyError):
+        return os.environ.get("RAY_AUTH_MODE", "").lower() != "token"
 
 
 def check_pools(pools: Sequence[PoolConfig], available: Mapping[str, float], described: str) -> None:

@@ -86,20 +86,28 @@ class _Pinned(http.client.HTTPConnection):
         self._tls = tls
 
     def connect(self) -> None:
-        self.sock = socket.create_connection((checked_address(self.host, self.port), self.port), _TIMEOUT_S)
+        problem = OSError(f"{self.host} has no address")
+        for address in checked_addresses(self.host, self.port):
+            try:
+                self.sock = socket.create_connection((address, self.port), _TIMEOUT_S)
+                break
+            except OSError as error:  # the next may be of the kind that this machine's network has
+                problem = error
+        else:
+            raise problem
         if self._tls:
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
 
 
-def checked_address(host: str, port: int) -> str:
-    """The address to connect to for `host`.
+def checked_addresses(host: str, port: int) -> list[str]:
+    """The addresses to connect to for `host`.
 
     Raises:
         ForbiddenAddressError: one of the addresses of the name is no public one.
         OSError: the name has none.
     """
     try:
-        return str(ipaddress.ip_address(host))
+        return [str(ipaddress.ip_address(host))]
     except ValueError:
         found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for address in found:
@@ -107,4 +115,4 @@ def checked_address(host: str, port: int) -> str:
         ip = getattr(ip, "ipv4_mapped", None) or ip
         if not ip.is_global or ip.is_multicast:
             raise ForbiddenAddressError(f"{host} is {address}, which is no public address; name the address itself")
-    return found[0]
+    return found

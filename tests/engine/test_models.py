@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from videopasta import storage
-from videopasta.engine.models import check_model, local_path, revision_of
+from videopasta.config import EvaluateConfig, GenerateConfig, OpenAIModel, VllmModel, load_config
+from videopasta.engine.models import check_model, local_path, remote_code_warnings, revision_of
 from videopasta.errors import UserError
 
 
@@ -59,3 +61,40 @@ def test_remote_folder_without_a_checkpoint_is_refused(tmp_path: Path):
     """As a local one is."""
     with pytest.raises(UserError, match=r"no config\.json there"):
         check_model(f"memory://{tmp_path.name}/nothing", None)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "consolidated.00.pth", "model.pt"])
+def test_weights_that_are_a_pickle_are_refused(tmp_path: Path, name: str):
+    """In a local and in a remote folder, before anything loads; beside safetensors they are left alone."""
+    for uri in (str(tmp_path / "model"), f"memory://{tmp_path.name}/pickled"):
+        put(uri, "config.json", b"{}")
+        put(uri, name, b"\x80\x04.")
+        with pytest.raises(UserError, match=rf"its weights are a pickle \(.*{name}\)"):
+            check_model(uri, None)
+        with pytest.raises(UserError, match="its weights are a pickle"):
+            local_path(uri)
+        put(uri, "model.safetensors", b"")
+        check_model(uri, None)
+
+
+def test_models_with_code_of_their_own_are_named():
+    """Once each, and whether the code can change."""
+    plain, loose = VllmModel(model="plain"), VllmModel(model="o/loose", trust_remote_code=True)
+    pinned = VllmModel(model="o/pinned", revision="abc", trust_remote_code=True)
+    lines = list(remote_code_warnings([plain, loose, pinned, loose, OpenAIModel(model="remote")]))
+    assert [line.split()[1] for line in lines] == ["o/loose", "o/pinned"]
+    assert ["no revision is pinned" in line for line in lines] == [True, False]
+
+
+def test_shipped_configurations_trust_the_code_of_one_model_alone():
+    """The paper's query writer, which needs it."""
+    trusted = set()
+    for file in (None, *sorted((REPOSITORY / "configs").glob("*.yaml"))):
+        kind = EvaluateConfig if file and file.name.startswith("evaluate") else GenerateConfig
+        if file and file.name.startswith("dpo"):
+            continue
+        config = load_config(kind, file)
+        models = [config.model] if kind is EvaluateConfig else [config.query_model, config.response_model]
+        models += [] if kind is EvaluateConfig else config.judge_model
+        trusted |= {one.model for one in models if isinstance(one, VllmModel) and one.trust_remote_code}
+    assert trusted == {"OpenGVLab/InternVL2_5-38B"}

@@ -38,7 +38,7 @@ def server(canary: Path) -> Iterator[tuple[str, list[str]]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/canary.ts", asked
     server.shutdown()
 
@@ -55,7 +55,11 @@ def playlists(target: str) -> dict[str, str]:
     )
     sdp = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 33\n"
     concat = f"ffconcat version 1.0\nfile '{target}'\n"
-    return {"hls": hls, "hls master": master, "dash": dash, "concat": concat, "sdp": sdp}
+    imf = (
+        '<?xml version="1.0"?><CompositionPlaylist xmlns="http://www.smpte-ra.org/schemas/2067-3/2016"><Id>urn:uuid:1'
+        f"</Id><ContentTitle>{target}</ContentTitle></CompositionPlaylist>"
+    )
+    return {"imf": imf, "hls": hls, "hls master": master, "dash": dash, "concat": concat, "sdp": sdp}
 
 
 def reason_of(path: Path, backend: Backend = "pyav") -> Reason:

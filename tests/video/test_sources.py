@@ -171,7 +171,7 @@ def server(places: Path) -> Iterator[tuple[str, list[str]]]:
             pass
 
     served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=served.serve_forever, daemon=True).start()
+    threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
     yield f"127.0.0.1:{served.server_address[1]}", asked
     served.shutdown()
 

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from videopasta import storage
-from videopasta.cli.options import ConfigFile, DryRun, Overrides, console
+from videopasta.cli.options import ConfigFile, DryRun, Overrides, console, warn_of_remote_code
 from videopasta.errors import UserError
 
 
@@ -80,6 +80,7 @@ def evaluate(
         benchmarks=[name for name in benchmarks.split(",") if name],
     )
     console.print(run.describe(plan, settings), highlight=False, markup=False)
+    warn_of_remote_code(settings.model, *([settings.grader_model] if settings.grader_model else []))
     if dry_run:
         console.print(dump_yaml(settings), highlight=False, markup=False)
         return

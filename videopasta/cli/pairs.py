@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from videopasta.cli.options import ConfigFile, DryRun, Overrides, console
+from videopasta.cli.options import ConfigFile, DryRun, Overrides, console, warn_of_remote_code
 from videopasta.errors import UserError
 
 Videos = Annotated[
@@ -42,6 +42,7 @@ def generate(
         console.print(
             f"{plan.num_entries} clips in {videos}: {plan.num_done} done, {len(plan.missing)} to do", highlight=False
         )
+        warn_of_remote_code(settings.query_model, settings.response_model, *settings.judge_model)
         if dry_run:
             console.print(dump_yaml(settings), highlight=False, markup=False)
             console.print(run.describe_pools(settings), highlight=False, markup=False)

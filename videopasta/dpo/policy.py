@@ -59,19 +59,21 @@ def load_base(config: TrainConfig, *, attention: str = "sdpa") -> tuple[QwenVide
 
     use_engine_positions()
     path = local_path(config.model)
-    hf_config = AutoConfig.from_pretrained(path, revision=config.revision)
+    hf_config = AutoConfig.from_pretrained(path, revision=config.revision, trust_remote_code=False)
     if hf_config.model_type != "qwen2_5_vl":
         raise UserError(f"model {config.model!r} is a {hf_config.model_type}; the trainer takes a Qwen2.5-VL")
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         path,
         revision=config.revision or "main",
+        use_safetensors=True,
         dtype=getattr(torch, config.dtype),
         attn_implementation={"text_config": attention, "vision_config": _vision_attention(config)},
     )
     revision = revision_of(path, config.revision, hf_config)
     if revision is None:
         raise UserError(f"model {config.model!r}: nothing tells which weights these are; set revision to a commit")
-    return QwenVideo(model, AutoProcessor.from_pretrained(path, revision=config.revision)), revision
+    processor = AutoProcessor.from_pretrained(path, revision=config.revision, trust_remote_code=False)
+    return QwenVideo(model, processor), revision
 
 
 def _vision_attention(config: TrainConfig) -> str:

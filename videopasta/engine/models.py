@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,21 @@ import filelock
 import httpx2
 
 from videopasta import storage
+from videopasta.config import ModelConfig, VllmModel
 from videopasta.errors import UserError
 from videopasta.tiny.names import PREFIX, check_name, folder_of
 
 MODELS = Path("~/.cache/videopasta/models")
 """Copies of remote checkpoints."""
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def check_model(model: str, revision: str | None) -> None:
     """Whether `model` can be had, before anything is loaded. Asks the hub for its description, downloads nothing.
 
     Raises:
-        UserError: no such model, folder or revision, no access, or neither hub nor cache have it.
+        UserError: no such model, folder or revision, no access, neither hub nor cache have it, or its weights are
+        pickles.
     """
     if model.startswith(PREFIX):
         check_name(model.removeprefix(PREFIX))
@@ -48,7 +52,8 @@ def _check_on_hub(model: str, revision: str | None) -> None:
 
     where = f"model {model!r}" + (f", revision {revision!r}" if revision else "")
     try:
-        huggingface_hub.HfApi().model_info(model, revision=revision, timeout=30)
+        info = huggingface_hub.HfApi().model_info(model, revision=revision, timeout=30)
+        _check_weights(model, [file.rfilename for file in info.siblings or ()])
     except errors.GatedRepoError as error:
         raise UserError(
             f"{where}: its authors ask for agreement first; agree on its page, then `hf auth login`"
@@ -64,6 +69,25 @@ def _check_on_hub(model: str, revision: str | None) -> None:
             ) from error
 
 
+def _check_weights(model: str, names: Iterable[str]) -> None:
+    """Weights are data, in safetensors: a pickle is a program that runs when it is loaded."""
+    names = list(names)
+    pickles = [name for name in names if name.endswith(_PICKLES)]
+    if pickles and not any(name.endswith(".safetensors") for name in names):
+        raise UserError(
+            f"model {model!r}: its weights are a pickle ({pickles[0]}), which can run anything when it is loaded; give "
+            "one with safetensors, or convert it where you trust it (transformers' save_pretrained writes them)"
+        )
+
+
+def remote_code_warnings(models: Iterable[ModelConfig]) -> Iterator[str]:
+    """A line for each model that brings Python of its own."""
+    trusted = [one for one in models if isinstance(one, VllmModel) and one.trust_remote_code]
+    for name, revision in dict.fromkeys((one.model, one.revision) for one in trusted):
+        loose = "" if revision or _is_folder(name) else "; no revision is pinned, so it can change overnight"
+        yield f"Warning: {name} runs its repository's own Python with your rights (trust_remote_code){loose}."
+
+
 def local_path(model: str) -> str:
     """The folder or hub id to load `model` from.
 
@@ -71,7 +95,7 @@ def local_path(model: str) -> str:
     machine, once for as long as its files stay what they are.
 
     Raises:
-        UserError: no such tiny model, or a path that does not exist.
+        UserError: no such tiny model, a path that does not exist, or weights that are pickles.
     """
     if model.startswith(PREFIX):
         return str(folder_of(model.removeprefix(PREFIX)))
@@ -81,6 +105,7 @@ def local_path(model: str) -> str:
         path = Path(model).expanduser()
         if not (path / "config.json").is_file():
             raise UserError(f"model {model!r}: no config.json in {path}; give a checkpoint folder or a hub id")
+        _check_weights(model, (file.name for file in path.iterdir()))
         return str(path)
     return model
 
@@ -90,6 +115,7 @@ def _listed(uri: str) -> list[storage.StoredFile]:
     files = storage.list_files(uri) if storage.kind(uri) == "folder" else []
     if storage.join(uri, "config.json") not in {file.uri for file in files}:
         raise UserError(f"model {uri!r}: no config.json there; give the folder of a checkpoint")
+    _check_weights(uri, (file.uri for file in files))
     return files
 
 

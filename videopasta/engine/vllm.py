@@ -72,6 +72,7 @@ class VllmEngine:
             "dtype": config.dtype,
             "max_model_len": config.max_model_len,
             "trust_remote_code": config.trust_remote_code,
+            "load_format": "safetensors",  # never a pickle
             "tensor_parallel_size": config.tensor_parallel_size,
             "max_num_seqs": config.max_num_seqs,
             "enforce_eager": config.enforce_eager,

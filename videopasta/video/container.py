@@ -18,7 +18,7 @@ _MAGIC_AT: tuple[tuple[int, tuple[bytes, ...]], ...] = (
     (4, (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")),
     (0, (_EBML, b"RIFF", _FLV, b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")),
 )
-_PLAYLIST_MARKS = (b"#extm3u", b"ffconcat", b"<mpd", b"<smoothstreamingmedia", b"c=in ip", b"[reference]")
+_PLAYLIST_MARKS = (b"#extm3u", b"ffconcat", b"<mpd", b"<compositionplaylist", b"c=in ip")
 _PROBED_BYTES = 1 << 20  # FFmpeg looks no further
 _SEGMENT, _CLUSTER, _CRC = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", b"\xbf"
 # What stands in a segment and in a cluster (RFC 9559): hints, info, tracks, cues, attachments, chapters, tags, padding;
@@ -39,7 +39,7 @@ def looks_like_media(file: BinaryIO) -> bool:
 
 
 def names_other_files(file: BinaryIO) -> bool:
-    """True for a playlist (HLS, concat, DASH, SDP), also one with a video behind it.
+    """True for a playlist (HLS, concat, DASH, IMF, SDP), also one with a video behind it.
 
     The FFmpeg of decord and of the system knows none of the limits of ours: it would open what a playlist names. FFmpeg
     takes the text up to the first zero byte for one, and all containers have such a byte early.

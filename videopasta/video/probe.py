@@ -43,7 +43,7 @@ _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: cover art
 # which FFmpeg would open. Those of sound are here to be told apart from what is no media file.
 _CONTAINERS = (
     "mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "ogg", "mxf", "nut", "dv", "gif", "rm",
-    "h264", "hevc", "m4v", "av1", "obu", "ivf", "mjpeg", "wav", "mp3", "flac", "aac",
+    "yuv4mpegpipe", "h264", "hevc", "m4v", "av1", "obu", "ivf", "mjpeg", "wav", "mp3", "flac", "aac",
 )  # fmt: skip
 _OPTIONS = {
     "err_detect": "explode",

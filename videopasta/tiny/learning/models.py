@@ -114,4 +114,6 @@ def load(folder: Path) -> tuple[Any, Any]:
         raise UserError(f"{folder}: no config.json; give the folder of a checkpoint")
     is_vl = AutoConfig.from_pretrained(folder).model_type == "qwen2_5_vl"
     kind = Qwen2_5_VLForConditionalGeneration if is_vl else Qwen2ForCausalLM
-    return kind.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+    return kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True), AutoTokenizer.from_pretrained(
+        folder
+    )

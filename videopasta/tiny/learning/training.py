@@ -268,7 +268,7 @@ def train(
     }
     state_file, state = folder / "state.pt", None
     if state_file.is_file():
-        state = torch.load(state_file, weights_only=False, map_location=model.device)
+        state = torch.load(state_file, weights_only=True, map_location=model.device)
         if state["identity"] != identity:
             raise UserError(
                 f"{state_file} is of another training ({state['identity']}, not {identity}); give another folder"
