@@ -12,7 +12,8 @@ silent partial  frames were accepted that somebody who looks at the whole file w
                 - a frame is not, pixel for pixel, the one of that index in a plain decode of the whole file from its
                   start, each error raised (after an error: the one of that time),
                 - or the file's own header, where it is of one mind, declares more frames,
-                - or the file lost bytes (`DAMAGE`), and frames with them: the sound one has more
+                - or the file lost bytes (`DAMAGE`), and frames with them: the sound one has more. MPEG streams do not
+                  tell where they end: cut there, they are shorter videos, for whoever looks
 unnoticed       damage that no decoder sees: the accepted pixels are what a plain decode gives without an error, and
                 not those of the sound file. h264 and its like carry no checksums, so there is no help but counting
 
@@ -98,7 +99,7 @@ class PlainDecode:
     times_s: list[float | None]
     """Since the first one."""
     num_hidden: int
-    """Packets that an edit list hides."""
+    """Frames that an edit list leaves out."""
     num_errors: int
     num_declared: int | None
     """Frames by the header; None where it tells none, or contradicts itself."""
@@ -115,14 +116,15 @@ def plain_decode(path: Path) -> PlainDecode:
     """Decode strictly; a packet that does not decode is counted and passed over."""
     frames: list[np.ndarray] = []
     times: list[Fraction | None] = []
-    num_hidden = num_errors = 0
+    num_packets = num_errors = 0
     declared = None
     try:
-        with av.open(str(path), metadata_errors="replace", options={"err_detect": "explode"}) as container:
+        with av.open(str(path), options={"ignore_editlist": "1"}, metadata_errors="replace") as container:
+            num_packets = sum(packet.size > 0 for packet in container.demux(container.streams.best("video")))
+        with av.open(str(path), options={"err_detect": "explode"}, metadata_errors="replace") as container:
             stream = container.streams.best("video")
             stream.thread_type = "NONE"
             for packet in container.demux(stream):
-                num_hidden += packet.is_discard and packet.size > 0
                 try:
                     decoded = packet.decode()
                 except av.FFmpegError:
@@ -136,7 +138,7 @@ def plain_decode(path: Path) -> PlainDecode:
         num_errors += 1
     start = next((at for at in times if at is not None), 0)
     times_s = [None if at is None else float(at - start) for at in times]
-    return PlainDecode(frames, times_s, num_hidden, num_errors, declared)
+    return PlainDecode(frames, times_s, max(0, num_packets - len(frames)), num_errors, declared)
 
 
 def _declared(container: Any, stream: Any) -> int | None:
@@ -153,7 +155,8 @@ def what_is_wrong(mutant: Mutant, clip: DecodedClip, path: Path, sound: PlainDec
         return "silent_partial", f"{clip.info.num_frames} frames, a plain decode gives {len(plain.frames)}"
     if plain.num_declared is not None and clip.info.num_frames + plain.num_hidden < plain.num_declared:
         return "silent_partial", f"{clip.info.num_frames} frames, the header declares {plain.num_declared}"
-    if mutant.is_damage and clip.info.num_frames < len(sound.frames):
+    tells_its_end = mutant.sample.suffix not in (".ts", ".mpg") or not mutant.cuts_an_end
+    if mutant.is_damage and tells_its_end and clip.info.num_frames + plain.num_hidden < len(sound.frames):
         return "silent_partial", f"{clip.info.num_frames} frames, {len(sound.frames)} in the sound file"
     unlike_sound = None
     for plan in clip.plans.values():
@@ -195,6 +198,8 @@ def make_samples(folder: Path) -> list[Sample]:
     render("mjpeg.mov", num_frames=30, codec="mjpeg", pix_fmt="yuvj420p")
     render("mpeg2.ts", codec="mpeg2video", options={"bf": "2", "g": "15", "q": "2"})
     render("h264.flv", options=b_frames)
+    render("mpeg1.mpg", codec="mpeg1video", options={"bf": "2", "g": "15", "q": "2"})
+    render("wmv2.wmv", codec="wmv2", options={"g": "15"})
     render("av1.webm", codec="libsvtav1", options={"preset": "12", "g": "20"})
     render("turned.mp4", options=b_frames)
     set_display_matrix(folder / "turned.mp4", 0, 1, -1, 0)

@@ -75,7 +75,8 @@ def plan_run(videos: str, store: PairStore, config: GenerateConfig, *, retry_qua
     entries = load_manifest(videos)
     store.check(run_fingerprint(config, prompts))
     missing = store.ledger().missing(entries, retry_quarantined=retry_quarantined)
-    return Plan(len(entries), len(entries) - len(missing), tuple(merge_duplicates(missing, sha256_of)), prompts)
+    merged = merge_duplicates(missing, sha256_of, config.decode.max_bytes)
+    return Plan(len(entries), len(entries) - len(missing), tuple(merged), prompts)
 
 
 def run_fingerprint(config: GenerateConfig, prompts: PromptSet) -> dict[str, object]:

@@ -257,7 +257,7 @@ def probe(path: str, header: Header) -> Video | None:
     """
     with Path(path).open("rb") as file:
         if (at := breaks_at(file)) is not None:
-            raise VideoError(Reason.CORRUPT, f"the container is damaged at byte {at}")
+            raise VideoError(Reason.CORRUPT, f"the file is damaged or cut at byte {at}")
     rows: list[tuple[int | None, int | None, bool, bool, int]] = []
     end_s = 0.0
     with open_stream(path) as (container, stream):
