@@ -33,6 +33,8 @@ OPERATIONAL = {
     "min_frames",
     "max_duration_s",
     "max_frame_pixels",
+    "max_bytes",
+    "memory_gib",
     "api_key_env",
     "requests_per_minute",
     "max_concurrency",
