@@ -12,8 +12,9 @@ silent partial  frames were accepted that somebody who looks at the whole file w
                 - a frame is not, pixel for pixel, the one of that index in a plain decode of the whole file from its
                   start, each error raised (after an error: the one of that time),
                 - or the file's own header, where it is of one mind, declares more frames,
-                - or the file lost bytes (`DAMAGE`), and frames with them: the sound one has more. MPEG streams do not
-                  tell where they end: cut there, they are shorter videos, for whoever looks
+                - or the file lost bytes (`DAMAGE`), and frames with them: the sound one has more
+untold          frames lost with bytes in formats that do not tell: MPEG streams cut at an end, WMV. A plain decode gives
+                the same frames: cut, they are shorter videos
 unnoticed       damage that no decoder sees: the accepted pixels are what a plain decode gives without an error, and
                 not those of the sound file. h264 and its like carry no checksums, so there is no help but counting
 
@@ -50,6 +51,10 @@ from videopasta.video import ClipRequest, DecodedClip, DecodeWorker, Reason, Vid
 from videopasta.video.resize import Resizer
 
 SLACK_S = 2.0
+FAULTS = ("crash", "hang", "over_memory", "silent_partial")
+"""What must not be."""
+LIMITS = ("untold", "unnoticed")
+"""What nobody sees in the file alone."""
 PLANS = {"dense": UniformPlan(num_frames=32), "sparse": FpsPlan(fps=1.0)}
 CONFIG = DecodeConfig(
     pixels=PixelBudget(min_pixels=28 * 28, max_pixels=128 * 28 * 28),
@@ -71,7 +76,7 @@ class Tally:
     outcomes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """By mutator: `accepted` or a reason."""
     findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """crash, hang, over_memory, silent_partial, unnoticed: which, and what of it."""
+    """By `FAULTS` and `LIMITS`: which, and what of it."""
     slowest_s: float = 0.0
     peak_mib: float = 0.0
 
@@ -85,8 +90,8 @@ class Tally:
             "outcomes": {name: dict(counts.most_common()) for name, counts in sorted(self.outcomes.items())},
             "slowest_s": round(self.slowest_s, 2),
             "peak_mib": round(self.peak_mib),
-            **{name: self.findings[name] for name in ("crash", "hang", "over_memory", "silent_partial")},
-            "unnoticed": len(self.findings["unnoticed"]),
+            **{name: self.findings[name] for name in FAULTS},
+            **{name: len(self.findings[name]) for name in LIMITS},
         }
 
 
@@ -149,15 +154,12 @@ def _declared(container: Any, stream: Any) -> int | None:
 
 
 def what_is_wrong(mutant: Mutant, clip: DecodedClip, path: Path, sound: PlainDecode) -> tuple[str, str] | None:
-    """`silent_partial` or `unnoticed`, and why; None for frames as they should be."""
+    """`silent_partial`, `untold` or `unnoticed`, and why; None for frames as they should be."""
     plain = plain_decode(path)
     if not plain.num_errors and clip.info.num_frames != len(plain.frames):
         return "silent_partial", f"{clip.info.num_frames} frames, a plain decode gives {len(plain.frames)}"
     if plain.num_declared is not None and clip.info.num_frames + plain.num_hidden < plain.num_declared:
         return "silent_partial", f"{clip.info.num_frames} frames, the header declares {plain.num_declared}"
-    tells_its_end = mutant.sample.suffix not in (".ts", ".mpg") or not mutant.cuts_an_end
-    if mutant.is_damage and tells_its_end and clip.info.num_frames + plain.num_hidden < len(sound.frames):
-        return "silent_partial", f"{clip.info.num_frames} frames, {len(sound.frames)} in the sound file"
     unlike_sound = None
     for plan in clip.plans.values():
         resize = Resizer(plan.height, plan.width)
@@ -168,7 +170,13 @@ def what_is_wrong(mutant: Mutant, clip: DecodedClip, path: Path, sound: PlainDec
                 return "silent_partial", f"frame {index} at {time_s:.3f} s {why} in a plain decode"
             if index < len(sound.frames) and not np.array_equal(frame, sound.frames[index]):
                 unlike_sound = unlike_sound or f"frame {index}"
-    return ("unnoticed", unlike_sound) if unlike_sound and mutant.is_damage else None
+    if not mutant.is_damage:
+        return None
+    if clip.info.num_frames + plain.num_hidden < len(sound.frames):
+        ends_untold = mutant.sample.suffix in (".ts", ".mpg") and mutant.cuts_an_end
+        kind = "untold" if ends_untold or mutant.sample.suffix == ".wmv" else "silent_partial"
+        return kind, f"{clip.info.num_frames} frames, {len(sound.frames)} in the sound file"
+    return ("unnoticed", unlike_sound) if unlike_sound else None
 
 
 def _turned(frame: np.ndarray, clip: DecodedClip) -> np.ndarray:
@@ -377,9 +385,10 @@ def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for result in results:
         for name, counts in result["outcomes"].items():
             tally.outcomes[name].update(counts)
-        for kind in ("crash", "hang", "over_memory", "silent_partial"):
+        for kind in FAULTS:
             tally.findings[kind] += result[kind]
-        tally.findings["unnoticed"] += [""] * result["unnoticed"]
+        for kind in LIMITS:
+            tally.findings[kind] += [""] * result[kind]
     return tally.to_dict()
 
 

@@ -1,13 +1,13 @@
 """Is a file what its container declares? Reads headers only, decodes nothing.
 
 FFmpeg reads a shortened file up to its end and says nothing, or says "invalid data" for anything. The sizes
-that MP4/MOV boxes, Matroska/WebM segments and RIFF (AVI) chunks declare tell the cut from other damage, to
-the byte; so do the tags of FLV, but where it is cut between two. MPEG streams and live recordings declare
+that MP4/MOV boxes, Matroska/WebM segments, RIFF (AVI) chunks and WMV objects declare tell the cut from other
+damage, to the byte; so do the tags of FLV, but where it is cut between two. MPEG streams and live recordings declare
 none: cut, they are shorter videos.
 
 FFmpeg also looks for what it can read next where a file is damaged, and leaves the frames between out without a
-word. MP4 and AVI have tables of their frames, which tell; of the others it is told by how their parts follow
-each other.
+word. MP4 and AVI have tables of their frames, which tell; of Matroska, FLV, fragments of MP4 and MPEG transport
+streams it is told by how their parts follow each other. Of WMV, Ogg and MPEG program streams it is not told.
 """
 
 import os
@@ -17,10 +17,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-_EBML, _FLV = b"\x1a\x45\xdf\xa3", b"FLV\x01"
+_EBML, _FLV, _ASF = b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75"
 _MAGIC_AT: tuple[tuple[int, tuple[bytes, ...]], ...] = (
     (4, (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")),
-    (0, (_EBML, b"RIFF", _FLV, b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")),
+    (0, (_EBML, b"RIFF", _FLV, b"OggS", _ASF, b"\x00\x00\x01\xba")),
 )
 _SEGMENT, _CLUSTER, _CRC = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", b"\xbf"
 # What stands in a segment and in a cluster (RFC 9559): hints, info, tracks, cues, attachments, chapters, tags, padding;
@@ -58,6 +58,8 @@ def missing_bytes(file: BinaryIO) -> int:
         return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
     if head[:4] == _FLV:
         return max(0, _end_of_tags(file, size) - size)
+    if head[:4] == _ASF:
+        return max(0, _end_of_objects(file, size) - size)
     return 0
 
 
@@ -80,6 +82,18 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]]:
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
     return max((end for _, _, end in _boxes(file, size)), default=0)
+
+
+def _end_of_objects(file: BinaryIO, size: int) -> int:
+    """Where the last object of WMV or ASF ends (ASF specification, 2.1)."""
+    at = 0
+    while at + 24 <= size:
+        file.seek(at + 16)
+        length = int.from_bytes(file.read(8), "little")
+        if length < 24:
+            return at
+        at += length
+    return at
 
 
 def _end_of_segment(file: BinaryIO) -> int:
