@@ -13,8 +13,8 @@ silent partial  frames were accepted that somebody who looks at the whole file w
                   start, each error raised (after an error: the one of that time),
                 - or the file's own header, where it is of one mind, declares more frames,
                 - or the file lost bytes (`DAMAGE`), and frames with them: the sound one has more
-untold          frames lost with bytes in formats that do not tell: MPEG streams cut at an end, WMV. A plain decode gives
-                the same frames: cut, they are shorter videos
+untold          frames lost with bytes in formats that do not tell: MPEG streams cut at an end, WMV. A plain decode
+                gives the same frames: these are shorter videos
 unnoticed       damage that no decoder sees: the accepted pixels are what a plain decode gives without an error, and
                 not those of the sound file. h264 and its like carry no checksums, so there is no help but counting
 
@@ -76,7 +76,9 @@ class Tally:
     outcomes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """By mutator: `accepted` or a reason."""
     findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """By `FAULTS` and `LIMITS`: which, and what of it."""
+    """By `FAULTS`: which, and what of it."""
+    limits: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """By `LIMITS`: how often, by sample."""
     slowest_s: float = 0.0
     peak_mib: float = 0.0
 
@@ -91,7 +93,7 @@ class Tally:
             "slowest_s": round(self.slowest_s, 2),
             "peak_mib": round(self.peak_mib),
             **{name: self.findings[name] for name in FAULTS},
-            **{name: len(self.findings[name]) for name in LIMITS},
+            **{name: dict(self.limits[name].most_common()) for name in LIMITS},
         }
 
 
@@ -244,7 +246,9 @@ class Fuzz:
         outcome = "accepted" if isinstance(answer, DecodedClip) else str(answer)
         if isinstance(answer, DecodedClip):
             wrong = what_is_wrong(mutant, answer, path, self._sound[mutant.sample.name])
-            if wrong:
+            if wrong and wrong[0] in LIMITS:
+                self.tally.limits[wrong[0]][mutant.sample.name] += 1
+            elif wrong:
                 self._find(wrong[0], f"{name}: {wrong[1]}", path)
         self.tally.outcomes[mutant.mutator][outcome] += 1
         return outcome
@@ -388,7 +392,7 @@ def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for kind in FAULTS:
             tally.findings[kind] += result[kind]
         for kind in LIMITS:
-            tally.findings[kind] += [""] * result[kind]
+            tally.limits[kind].update(result[kind])
     return tally.to_dict()
 
 

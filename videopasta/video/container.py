@@ -105,15 +105,16 @@ def _end_of_segment(file: BinaryIO) -> int:
 def breaks_at(file: BinaryIO) -> int | None:
     """The first byte where something else should stand; None in a whole file, and in formats that do not tell.
 
-    Told of Matroska, FLV, MP4 in fragments (of which the whole has no table), and MPEG transport streams.
+    Told of Matroska, FLV, MP4 in fragments (of which the whole has no table), and MPEG transport streams; of WMV as
+    far as its few objects go.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)
     if head[4:8] in _MAGIC_AT[0][1]:
         return _fragments_break_at(file, size)
-    if head[:4] == _FLV:
-        end = _end_of_tags(file, size)
+    if head[:4] in (_FLV, _ASF):
+        end = _end_of_tags(file, size) if head[:4] == _FLV else _end_of_objects(file, size)
         return end if end < size else None
     if head[:4] == _EBML:
         return _segment_breaks_at(file, size)

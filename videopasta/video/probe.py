@@ -224,15 +224,11 @@ def read_header(path: str, max_frame_pixels: int | None = None) -> Header:
         decoded.
     """
     with open_stream(path) as (container, stream):
-        pixels = stream.width * stream.height
-        if max_frame_pixels is not None and pixels > max_frame_pixels:
-            raise VideoError(
-                Reason.TOO_LARGE,
-                f"{stream.width}x{stream.height}: {pixels} pixels, over max_frame_pixels={max_frame_pixels}",
-            )
+        _check_size(stream.width, stream.height, max_frame_pixels)
         frame = next(decode_all(container, stream), None)
         if frame is None:
             raise VideoError(Reason.CORRUPT, "no frame decodes")
+        _check_size(frame.width, frame.height, max_frame_pixels)  # the container need not say what the codec holds
         rotation, mirrored = _orientation(frame)
         turned = rotation % 180 == 90
         return Header(
@@ -246,6 +242,14 @@ def read_header(path: str, max_frame_pixels: int | None = None) -> Header:
             fps=float(stream.average_rate or 0),
             declared_duration_s=_declared_duration_s(container, stream),
             time_base=_time_base(stream),
+        )
+
+
+def _check_size(width: int, height: int, max_frame_pixels: int | None) -> None:
+    pixels = width * height
+    if max_frame_pixels is not None and pixels > max_frame_pixels:
+        raise VideoError(
+            Reason.TOO_LARGE, f"{width}x{height}: {pixels} pixels, over max_frame_pixels={max_frame_pixels}"
         )
 
 
