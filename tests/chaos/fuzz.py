@@ -23,6 +23,7 @@ The plain decode here knows no packet table, no seeks and no skips, and shares o
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import resource
@@ -383,8 +384,8 @@ def make_oddities(folder: Path, sound: bytes) -> dict[str, tuple[Path, str]]:
     return odd
 
 
-def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several runs as one."""
+def merged(*results: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts of a run as one."""
     tally = Tally(slowest_s=max(r["slowest_s"] for r in results), peak_mib=max(r["peak_mib"] for r in results))
     for result in results:
         for name, counts in result["outcomes"].items():
@@ -406,7 +407,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=300, help="of videos; a fifth as many lists (default 300)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="number of the first mutant, to divide a run")
+    parser.add_argument("--first", type=int, default=0, help="go on with this one: adds to what --json holds")
     parser.add_argument("--keep", type=Path, help="a folder for the files that were found out")
     parser.add_argument("--json", type=Path, help="write the result here as well")
     args = parser.parse_args()
@@ -423,10 +424,10 @@ def main() -> None:
         print(f"{name}: {value if not isinstance(value, list) else len(value)}")
         if isinstance(value, list):
             print(*(f"  {one}" for one in value), sep="\n")
-    samples = [sample.name for sample in fuzz.samples]
-    write_json(
-        args.json, {"machine": machine(), "mutants": args.mutants, "seed": args.seed, "samples": samples, **result}
-    )
+    if args.first and args.json:
+        result = merged(json.loads(args.json.read_text()), result)
+    whole = {"mutants": args.first + args.mutants, "seed": args.seed, "samples": [one.name for one in fuzz.samples]}
+    write_json(args.json, {"machine": machine(), **whole, **result})
 
 
 if __name__ == "__main__":
