@@ -150,10 +150,11 @@ def plain_decode(path: Path) -> PlainDecode:
 
 
 def _declared(container: Any, stream: Any) -> int | None:
-    """By its count, where that is its length times its rate (MP4 and AVI: the others count nothing)."""
-    length_s = stream.duration * stream.time_base if stream.duration else Fraction(container.duration or 0, 10**6)
-    agree = abs(round(length_s * (stream.average_rate or 0)) - stream.frames) <= 1
-    return stream.frames if stream.frames and agree else None
+    """By its count, where that is its length times its rate: of MP4, the others have no two numbers for it."""
+    if "mp4" not in container.format.name or not stream.duration or not stream.average_rate:
+        return None
+    by_time = round(stream.duration * stream.time_base * stream.average_rate)
+    return stream.frames if abs(by_time - stream.frames) <= 1 else None
 
 
 def what_is_wrong(mutant: Mutant, clip: DecodedClip, path: Path, sound: PlainDecode) -> tuple[str, str] | None:
@@ -179,7 +180,9 @@ def what_is_wrong(mutant: Mutant, clip: DecodedClip, path: Path, sound: PlainDec
         ends_untold = mutant.sample.suffix in (".ts", ".mpg") and mutant.cuts_an_end
         kind = "untold" if ends_untold or mutant.sample.suffix == ".wmv" else "silent_partial"
         return kind, f"{clip.info.num_frames} frames, {len(sound.frames)} in the sound file"
-    return ("unnoticed", unlike_sound) if unlike_sound else None
+    if unlike_sound and clip.info.num_frames == len(sound.frames):
+        return "unnoticed", unlike_sound
+    return None
 
 
 def _turned(frame: np.ndarray, clip: DecodedClip) -> np.ndarray:

@@ -6,8 +6,8 @@ damage, to the byte; so do the tags of FLV, but where it is cut between two. MPE
 none: cut, they are shorter videos.
 
 FFmpeg also looks for what it can read next where a file is damaged, and leaves the frames between out without a
-word. MP4 and AVI have tables of their frames, which tell; of Matroska, FLV, fragments of MP4 and MPEG transport
-streams it is told by how their parts follow each other. Of WMV, Ogg and MPEG program streams it is not told.
+word. MP4 has a table of its frames, which tells; of Matroska, AVI, FLV, fragments of MP4 and MPEG transport streams
+it is told by how their parts follow each other. Of WMV, Ogg and MPEG program streams it is not told.
 """
 
 import os
@@ -84,6 +84,19 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
     return max((end for _, _, end in _boxes(file, size)), default=0)
 
 
+def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]]:
+    """RIFF chunks, those in lists among them: where each begins, its kind and length; up to bytes that are no chunk."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(8)
+        kind, length = head[:4], int.from_bytes(head[4:], "little")
+        if not kind.replace(b"_", b"").strip().isalnum():
+            return
+        yield at, kind, length
+        at += 12 if kind in (b"RIFF", b"LIST") else 8 + length + length % 2
+
+
 def _end_of_objects(file: BinaryIO, size: int) -> int:
     """Where the last object of WMV or ASF ends (ASF specification, 2.1)."""
     at = 0
@@ -105,14 +118,16 @@ def _end_of_segment(file: BinaryIO) -> int:
 def breaks_at(file: BinaryIO) -> int | None:
     """The first byte where something else should stand; None in a whole file, and in formats that do not tell.
 
-    Told of Matroska, FLV, MP4 in fragments (of which the whole has no table), and MPEG transport streams; of WMV as
-    far as its few objects go.
+    Told of Matroska, AVI, FLV, MP4 in fragments (of which the whole has no table), and MPEG transport streams; of WMV
+    as far as its few objects go.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)
     if head[4:8] in _MAGIC_AT[0][1]:
         return _fragments_break_at(file, size)
+    if head[:4] == b"RIFF":
+        return _chunks_break_at(file, size)
     if head[:4] in (_FLV, _ASF):
         end = _end_of_tags(file, size) if head[:4] == _FLV else _end_of_objects(file, size)
         return end if end < size else None
@@ -129,6 +144,15 @@ def _fragments_break_at(file: BinaryIO, size: int) -> int | None:
             return at
         last_end = end
     return last_end if in_fragments and last_end < size else None
+
+
+def _chunks_break_at(file: BinaryIO, size: int) -> int | None:
+    end = whole = 0
+    for at, kind, length in _chunks(file, size):
+        end = at + (12 if kind in (b"RIFF", b"LIST") else 8 + length + length % 2)
+        if kind == b"RIFF":
+            whole = at + 8 + length
+    return end if end < min(whole, size) else None
 
 
 def _transport_breaks_at(file: BinaryIO, size: int) -> int | None:

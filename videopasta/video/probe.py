@@ -276,7 +276,8 @@ def probe(path: str, header: Header) -> Video | None:
                     raise VideoError(Reason.CORRUPT, f"the packet of frame {len(rows)} is damaged")
                 rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.duration or 0))
         start_s = (container.start_time or 0) / 1e6
-        num_declared = stream.frames
+        # AVI counts frames that are shown again as well, the others do not count.
+        num_declared = stream.frames if "mp4" in header.container else 0
         reorders = bool(stream.codec_context.has_b_frames)
     tail_s = (declared_s or 0) - (end_s - start_s)
     if declared_s and tail_s > max(_MISSING_TAIL_S, _MISSING_TAIL_SHARE * declared_s):
