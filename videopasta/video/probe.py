@@ -303,9 +303,9 @@ def probe(path: str, header: Header) -> Video | None:
 
 
 def _count_packets(path: str) -> int:
-    """With those that an edit list leaves out."""
+    """With those that an edit list leaves out, and those that are empty."""
     with open_stream(path, ignore_editlist="1") as (container, stream):
-        return sum(1 for _ in demux(container, stream))
+        return sum(packet.dts is not None for packet in container.demux(stream))
 
 
 def make_video(path: str, header: Header, pts: np.ndarray, *, last_duration: int, packets: Packets | None) -> Video:
