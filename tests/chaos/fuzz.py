@@ -13,6 +13,8 @@ silent partial  frames were accepted that somebody who looks at the whole file w
                   start, each error raised (after an error: the one of that time),
                 - or the file's own header, where it is of one mind, declares more frames,
                 - or the file lost bytes (`DAMAGE`), and frames with them: the sound one has more
+untold          frames lost with bytes in formats that do not tell: MPEG streams cut at an end, WMV. A plain decode
+                gives the same frames: these are shorter videos
 unnoticed       damage that no decoder sees: the accepted pixels are what a plain decode gives without an error, and
                 not those of the sound file. h264 and its like carry no checksums, so there is no help but counting
 
@@ -21,6 +23,7 @@ The plain decode here knows no packet table, no seeks and no skips, and shares o
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import resource
@@ -28,7 +31,7 @@ import socket
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -49,6 +52,10 @@ from videopasta.video import ClipRequest, DecodedClip, DecodeWorker, Reason, Vid
 from videopasta.video.resize import Resizer
 
 SLACK_S = 2.0
+FAULTS = ("crash", "hang", "over_memory", "silent_partial")
+"""What must not be."""
+LIMITS = ("untold", "unnoticed")
+"""What nobody sees in the file alone."""
 PLANS = {"dense": UniformPlan(num_frames=32), "sparse": FpsPlan(fps=1.0)}
 CONFIG = DecodeConfig(
     pixels=PixelBudget(min_pixels=28 * 28, max_pixels=128 * 28 * 28),
@@ -70,7 +77,9 @@ class Tally:
     outcomes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """By mutator: `accepted` or a reason."""
     findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """crash, hang, over_memory, silent_partial, unnoticed: which, and what of it."""
+    """By `FAULTS`: which, and what of it."""
+    limits: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """By `LIMITS`: how often, by sample."""
     slowest_s: float = 0.0
     peak_mib: float = 0.0
 
@@ -84,8 +93,8 @@ class Tally:
             "outcomes": {name: dict(counts.most_common()) for name, counts in sorted(self.outcomes.items())},
             "slowest_s": round(self.slowest_s, 2),
             "peak_mib": round(self.peak_mib),
-            **{name: self.findings[name] for name in ("crash", "hang", "over_memory", "silent_partial")},
-            "unnoticed": len(self.findings["unnoticed"]),
+            **{name: self.findings[name] for name in FAULTS},
+            **{name: dict(self.limits[name].most_common()) for name in LIMITS},
         }
 
 
@@ -98,7 +107,7 @@ class PlainDecode:
     times_s: list[float | None]
     """Since the first one."""
     num_hidden: int
-    """Packets that an edit list hides."""
+    """Frames that an edit list leaves out."""
     num_errors: int
     num_declared: int | None
     """Frames by the header; None where it tells none, or contradicts itself."""
@@ -115,14 +124,15 @@ def plain_decode(path: Path) -> PlainDecode:
     """Decode strictly; a packet that does not decode is counted and passed over."""
     frames: list[np.ndarray] = []
     times: list[Fraction | None] = []
-    num_hidden = num_errors = 0
+    num_packets = num_errors = 0
     declared = None
     try:
-        with av.open(str(path), metadata_errors="replace", options={"err_detect": "explode"}) as container:
+        with av.open(str(path), options={"ignore_editlist": "1"}, metadata_errors="replace") as container:
+            num_packets = sum(packet.size > 0 for packet in container.demux(container.streams.best("video")))
+        with av.open(str(path), options={"err_detect": "explode"}, metadata_errors="replace") as container:
             stream = container.streams.best("video")
             stream.thread_type = "NONE"
             for packet in container.demux(stream):
-                num_hidden += packet.is_discard and packet.size > 0
                 try:
                     decoded = packet.decode()
                 except av.FFmpegError:
@@ -136,25 +146,24 @@ def plain_decode(path: Path) -> PlainDecode:
         num_errors += 1
     start = next((at for at in times if at is not None), 0)
     times_s = [None if at is None else float(at - start) for at in times]
-    return PlainDecode(frames, times_s, num_hidden, num_errors, declared)
+    return PlainDecode(frames, times_s, max(0, num_packets - len(frames)), num_errors, declared)
 
 
 def _declared(container: Any, stream: Any) -> int | None:
-    """By its count, where that is its length times its rate (MP4 and AVI: the others count nothing)."""
-    length_s = stream.duration * stream.time_base if stream.duration else Fraction(container.duration or 0, 10**6)
-    agree = abs(round(length_s * (stream.average_rate or 0)) - stream.frames) <= 1
-    return stream.frames if stream.frames and agree else None
+    """By its count, where that is its length times its rate: of MP4, the others have no two numbers for it."""
+    if "mp4" not in container.format.name or not stream.duration or not stream.average_rate:
+        return None
+    by_time = round(stream.duration * stream.time_base * stream.average_rate)
+    return stream.frames if abs(by_time - stream.frames) <= 1 else None
 
 
 def what_is_wrong(mutant: Mutant, clip: DecodedClip, path: Path, sound: PlainDecode) -> tuple[str, str] | None:
-    """`silent_partial` or `unnoticed`, and why; None for frames as they should be."""
+    """`silent_partial`, `untold` or `unnoticed`, and why; None for frames as they should be."""
     plain = plain_decode(path)
     if not plain.num_errors and clip.info.num_frames != len(plain.frames):
         return "silent_partial", f"{clip.info.num_frames} frames, a plain decode gives {len(plain.frames)}"
     if plain.num_declared is not None and clip.info.num_frames + plain.num_hidden < plain.num_declared:
         return "silent_partial", f"{clip.info.num_frames} frames, the header declares {plain.num_declared}"
-    if mutant.is_damage and clip.info.num_frames < len(sound.frames):
-        return "silent_partial", f"{clip.info.num_frames} frames, {len(sound.frames)} in the sound file"
     unlike_sound = None
     for plan in clip.plans.values():
         resize = Resizer(plan.height, plan.width)
@@ -165,7 +174,15 @@ def what_is_wrong(mutant: Mutant, clip: DecodedClip, path: Path, sound: PlainDec
                 return "silent_partial", f"frame {index} at {time_s:.3f} s {why} in a plain decode"
             if index < len(sound.frames) and not np.array_equal(frame, sound.frames[index]):
                 unlike_sound = unlike_sound or f"frame {index}"
-    return ("unnoticed", unlike_sound) if unlike_sound and mutant.is_damage else None
+    if not mutant.is_damage:
+        return None
+    if clip.info.num_frames + plain.num_hidden < len(sound.frames):
+        ends_untold = mutant.sample.suffix in (".ts", ".mpg") and mutant.cuts_an_end
+        kind = "untold" if ends_untold or mutant.sample.suffix == ".wmv" else "silent_partial"
+        return kind, f"{clip.info.num_frames} frames, {len(sound.frames)} in the sound file"
+    if unlike_sound and clip.info.num_frames == len(sound.frames):
+        return "unnoticed", unlike_sound
+    return None
 
 
 def _turned(frame: np.ndarray, clip: DecodedClip) -> np.ndarray:
@@ -195,6 +212,8 @@ def make_samples(folder: Path) -> list[Sample]:
     render("mjpeg.mov", num_frames=30, codec="mjpeg", pix_fmt="yuvj420p")
     render("mpeg2.ts", codec="mpeg2video", options={"bf": "2", "g": "15", "q": "2"})
     render("h264.flv", options=b_frames)
+    render("mpeg1.mpg", codec="mpeg1video", options={"bf": "2", "g": "15", "q": "2"})
+    render("wmv2.wmv", codec="wmv2", options={"g": "15"})
     render("av1.webm", codec="libsvtav1", options={"preset": "12", "g": "20"})
     render("turned.mp4", options=b_frames)
     set_display_matrix(folder / "turned.mp4", 0, 1, -1, 0)
@@ -231,7 +250,9 @@ class Fuzz:
         outcome = "accepted" if isinstance(answer, DecodedClip) else str(answer)
         if isinstance(answer, DecodedClip):
             wrong = what_is_wrong(mutant, answer, path, self._sound[mutant.sample.name])
-            if wrong:
+            if wrong and wrong[0] in LIMITS:
+                self.tally.limits[wrong[0]][mutant.sample.name] += 1
+            elif wrong:
                 self._find(wrong[0], f"{name}: {wrong[1]}", path)
         self.tally.outcomes[mutant.mutator][outcome] += 1
         return outcome
@@ -366,15 +387,16 @@ def make_oddities(folder: Path, sound: bytes) -> dict[str, tuple[Path, str]]:
     return odd
 
 
-def merged(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several runs as one."""
+def merged(*results: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts of a run as one."""
     tally = Tally(slowest_s=max(r["slowest_s"] for r in results), peak_mib=max(r["peak_mib"] for r in results))
     for result in results:
         for name, counts in result["outcomes"].items():
             tally.outcomes[name].update(counts)
-        for kind in ("crash", "hang", "over_memory", "silent_partial"):
+        for kind in FAULTS:
             tally.findings[kind] += result[kind]
-        tally.findings["unnoticed"] += [""] * result["unnoticed"]
+        for kind in LIMITS:
+            tally.limits[kind].update(result[kind])
     return tally.to_dict()
 
 
@@ -388,7 +410,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=300, help="of videos; a fifth as many lists (default 300)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="number of the first mutant, to divide a run")
+    parser.add_argument("--first", type=int, default=0, help="go on with this one: adds to what --json holds")
     parser.add_argument("--keep", type=Path, help="a folder for the files that were found out")
     parser.add_argument("--json", type=Path, help="write the result here as well")
     args = parser.parse_args()
@@ -405,10 +427,10 @@ def main() -> None:
         print(f"{name}: {value if not isinstance(value, list) else len(value)}")
         if isinstance(value, list):
             print(*(f"  {one}" for one in value), sep="\n")
-    samples = [sample.name for sample in fuzz.samples]
-    write_json(
-        args.json, {"machine": machine(), "mutants": args.mutants, "seed": args.seed, "samples": samples, **result}
-    )
+    if args.first and args.json:
+        result = merged(json.loads(args.json.read_text()), result)
+    whole = {"mutants": args.first + args.mutants, "seed": args.seed, "samples": [one.name for one in fuzz.samples]}
+    write_json(args.json, {"machine": machine(), **whole, **result})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Whatever file comes: frames or a reason, in time and memory, and never fewer or other frames than it has."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def oddities(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
 
 
 def faults(tally: Tally) -> dict[str, list[str]]:
-    return {kind: found for kind, found in tally.findings.items() if found and kind != "unnoticed"}
+    return {kind: found for kind, found in tally.findings.items() if found}
 
 
 def test_sound_files_are_accepted(fuzz: Fuzz, tmp_path: Path):
@@ -54,10 +55,11 @@ def test_damaged_lists_end_as_entries_or_in_words(fuzz: Fuzz):
 
 def test_oddities_of_a_file_system_have_their_reasons(fuzz: Fuzz, oddities: dict[str, tuple[Path, str]]):
     """Links, pipes, sockets, devices, holes, lists of other files: at once, none of them opened that may hang."""
+    start = time.monotonic()
     told = {name: fuzz.decode(name, path) for name, (path, _) in oddities.items()}
     shown = {name: "accepted" if isinstance(answer, DecodedClip) else answer for name, answer in told.items()}
     assert shown == {name: outcome for name, (_, outcome) in oddities.items()}
-    assert fuzz.tally.slowest_s < CONFIG.deadline_s
+    assert time.monotonic() - start < CONFIG.deadline_s
     assert faults(fuzz.tally) == {}
 
 

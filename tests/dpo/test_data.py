@@ -1,16 +1,21 @@
 """Which pairs are trained on: every one left out is counted, and no video stands on both sides."""
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.chaos.mutants import damage_text
 from tests.dpo.trainings import write_rows
 from videopasta.config import TrainConfig
 from videopasta.config.train import ValidationConfig
-from videopasta.dpo.data import digest, fitting, pair_files, select
+from videopasta.dpo.data import COLUMNS, digest, digest_rows, fitting, pair_files, read_pairs, select
 from videopasta.errors import UserError
 
 PLAN = {
@@ -59,6 +64,15 @@ def test_few_videos_still_leave_one_to_train_on():
         ({"failure_mode": "other"}, "unknown_failure_mode"),
         ({"rejected": "It is 7."}, "equal_answers"),
         ({"chosen_frame_plan": None}, "no_frame_plan"),
+        ({"chosen_frame_plan": PLAN | {"indices": None}}, "bad_frame_plan"),
+        ({"chosen_frame_plan": PLAN | {"indices": [1, 0]}}, "bad_frame_plan"),
+        ({"chosen_frame_plan": PLAN | {"indices": [0, 1, 2]}}, "bad_frame_plan"),
+        ({"chosen_frame_plan": PLAN | {"timestamps_s": [0.0, None]}}, "bad_frame_plan"),
+        ({"chosen_frame_plan": PLAN | {"sampled_fps": float("nan")}}, "bad_frame_plan"),
+        ({"chosen_frame_plan": PLAN | {"height": 0}}, "bad_frame_plan"),
+        ({"chosen_frame_plan": PLAN | {"backend": "opencv"}}, "bad_frame_plan"),
+        ({"chosen_frame_plan": {"indices": [0, 1]}}, "bad_frame_plan"),
+        ({"chosen_frame_plan": PLAN | {"more": 1}}, "bad_frame_plan"),
         ({"pair_id": "p1"}, "duplicate"),
     ],
 )
@@ -124,6 +138,71 @@ def test_pairs_are_found_and_files_that_are_none_refused(tmp_path: Path):
     pq.write_table(pa.table({"pair_id": ["a"]}), tmp_path / "none/b.parquet")
     with pytest.raises(UserError, match=r"b\.parquet: no column video_uri, .*pairs need pair_id"):
         pair_files(str(tmp_path / "none"))
+
+
+_NUMBERS = st.none() | st.integers(-(2**31), 2**31 - 1)
+_FLOATS = st.none() | st.floats()
+_PLANS = st.fixed_dictionaries(
+    {"indices": st.none() | st.lists(_NUMBERS, max_size=4), "timestamps_s": st.none() | st.lists(_FLOATS, max_size=4),
+     "sampled_fps": _FLOATS, "height": _NUMBERS, "width": _NUMBERS, "backend": st.sampled_from([None, "pyav", "x"])}
+)  # fmt: skip
+_TEXTS = st.none() | st.text(st.characters(codec="utf-8"), max_size=5)
+_ROWS = st.fixed_dictionaries(
+    {name: _TEXTS for name in COLUMNS if name not in ("start_s", "end_s", "failure_mode", "chosen_frame_plan")}
+    | {"start_s": _FLOATS, "end_s": _FLOATS, "failure_mode": _TEXTS | st.just("spatial")}
+    | {"chosen_frame_plan": st.none() | st.just(PLAN) | _PLANS}
+)
+
+
+@given(st.lists(_ROWS, min_size=1, max_size=6), st.sampled_from(["aligned", "adversarial", "both"]))
+@settings(max_examples=60, deadline=None)
+def test_any_file_of_the_right_types_is_read(rows, prompts):
+    """Nulls, empty texts, plans that are none: each row is trained on or counted, and those used can be named."""
+    with TemporaryDirectory() as folder:
+        write_rows(rows, Path(folder) / "a.parquet")
+        read = read_pairs(pair_files(folder))
+    chosen = select(read, make_settings(share=0.0, prompts=prompts))
+    used, skipped = sum(len(clip.pairs) for clip in chosen.train), sum(chosen.skipped.values())
+    if prompts == "aligned":
+        assert used + skipped == len(rows)
+    assert used <= (len(rows) - skipped) * 2
+    chosen.digest()
+    digest_rows(read)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("kind", [pa.binary(), pa.bool_(), pa.list_(pa.bool_()), pa.struct([("a", pa.int8())])])
+def test_a_column_of_another_type_is_refused(tmp_path: Path, name: str, kind: pa.DataType):
+    """The file and the column are named; nothing is guessed."""
+    write_rows([make_row(n) for n in range(3)], tmp_path / "a.parquet")
+    table = pq.read_table(tmp_path / "a.parquet")
+    table = table.set_column(table.schema.get_field_index(name), name, pa.nulls(3, kind))
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=rf"a\.parquet: column {name} holds"):
+        pair_files(str(tmp_path))
+
+
+def test_pairs_of_other_writers_are_read(tmp_path: Path):
+    """Large strings, dictionaries, 64-bit numbers, whole seconds, a column of nothing but nulls."""
+    table = pa.Table.from_pylist([make_row(n, start_s=n, end_s=n + 1, adversarial_query=None) for n in range(3)])
+    columns = {name: table[name] for name in table.column_names}
+    columns["pair_id"] = columns["pair_id"].dictionary_encode()
+    columns["prompt"] = columns["prompt"].cast(pa.large_string())
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    chosen = select(read_pairs(pair_files(str(tmp_path))), make_settings(share=0.0))
+    assert sum(len(clip.pairs) for clip in chosen.train) == 3
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_file_is_refused_or_read(number: int):
+    """Never a traceback."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "a.parquet"
+        write_rows([make_row(n) for n in range(6)], file)
+        file.write_bytes(damage_text(number, file.read_bytes()))
+        with suppress(UserError):
+            select(read_pairs(pair_files(folder)), make_settings())
 
 
 def test_a_digest_is_of_the_set():

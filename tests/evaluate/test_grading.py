@@ -1,5 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.answers import answer_texts
 from tests.evaluate.answerers import make_questions
 from videopasta.evaluate.grading import by_truth, grading_prompt, is_right_letter, likeliest, read_grade, read_letter
 
@@ -20,6 +23,20 @@ QUESTION = next(one for one in make_questions(num_clips=1) if one.kind == "answe
 def test_letter_is_read(text: str, letter: str | None):
     """A letter counts where it stands as one; an article or another word is none."""
     assert read_letter(text, QUESTION) == letter
+
+
+@given(st.text(st.characters()) | st.text("ABCDE .,()or\n*"))
+def test_any_text_names_an_option_or_none(text: str):
+    """Whatever a model answers."""
+    assert read_letter(text, QUESTION) in (None, *QUESTION.letters)
+
+
+@given(answer_texts("right", "reason"))
+def test_any_grade_is_a_verdict_or_none(text: str):
+    """Whatever JSON or garbage a grader writes, with a reason that a row holds."""
+    right, why = read_grade(text)
+    assert right in (True, False, None)
+    assert why.isprintable()
 
 
 def test_option_is_read_by_its_words():

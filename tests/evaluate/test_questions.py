@@ -1,11 +1,17 @@
 import json
+import math
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.chaos.mutants import damage_text
 from tests.evaluate.answerers import make_questions
 from videopasta.errors import UserError
+from videopasta.evaluate.grading import is_right_letter, read_letter
 from videopasta.evaluate.questions import (
     NONE_OF_THE_ABOVE,
     from_candidates,
@@ -114,9 +120,46 @@ def test_questions_survive_their_file(tmp_path: Path):
     assert read_questions(file) == read_questions(str(tmp_path / "q")) == questions
 
 
+def test_names_with_odd_ends_of_lines_survive_their_file(tmp_path: Path):
+    """A line ends where JSON lines end, not where Unicode does."""
+    questions = [one.model_copy(update={"video_uri": "/a\u2028b\x85c.mp4"}) for one in make_questions(num_clips=1)]
+    assert read_questions(write_questions(questions, str(tmp_path))) == questions
+
+
+_LINE = json.loads(make_questions(num_clips=1)[0].model_dump_json())
+_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=9)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*_LINE, "more"]), _VALUES | st.lists(_VALUES, max_size=6), max_size=3),
+    st.none() | st.integers(0, 10**6),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_line_is_a_question_or_told(changes, number):
+    """Other values under any key, other bytes anywhere: what is read can be asked with its options and graded."""
+    content = json.dumps(_LINE | changes).encode()
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "questions.jsonl").write_bytes(content if number is None else damage_text(number, content))
+        try:
+            (one, *_) = read_questions(folder)
+        except UserError:
+            return
+    one.as_choice().encode()
+    assert is_right_letter(read_letter("B", one), one) in (True, False)
+    assert len(one.letters) == len(one.options)
+    assert all(math.isfinite(at) for at in (one.start_s, one.end_s) if at is not None)
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(None, "no such file"), ("", "no questions in it"), ('{"kind": "odd"}\n', "line 1")],
+    [
+        (None, "no such file"),
+        ("", "no questions in it"),
+        ('{"kind": "odd"}\n', "line 1"),
+        (json.dumps(_LINE | {"options": ["a"] * 5}), "5 options, more than 4 letters"),
+        (json.dumps(_LINE | {"right": 4}), "right=4 is none of 4 options"),
+        (json.dumps(_LINE | {"start_s": float("nan")}), "line 1: start_s"),
+    ],
 )
 def test_bad_file_is_named(content: str | None, complaint: str, tmp_path: Path):
     """What is wrong, in which file and line."""

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.answers import answer_texts
 from tests.generate.scripted_engine import ScriptedEngine, good_answer
 from tests.works import make_candidate, make_finished, make_vote
 from videopasta.config import GenerateConfig, SamplingConfig
@@ -187,6 +188,15 @@ def test_garbage_is_no_vote(text: str):
     assert read_vote(text, "j") is None
 
 
+@given(answer_texts("reason", "genuine", "targeted", "distinct", "preferred_ok", "confidence"))
+def test_any_answer_is_a_vote_or_none(text: str):
+    """Whatever JSON or garbage a judge writes; a vote is one that a row holds."""
+    read = read_vote(text, "j")
+    if read is not None:
+        assert 0 <= read.confidence <= 1
+        assert read.reason.isprintable()
+
+
 def test_reason_is_written_before_the_answers():
     """What stands in the schema first is written first, and can be decided by."""
     assert next(iter(vote_schema(100)["properties"])) == "reason"
@@ -194,10 +204,18 @@ def test_reason_is_written_before_the_answers():
 
 def test_vote_without_a_reason_counts():
     """The reason explains, it does not decide."""
-    for reason in (None, ""):
+    for reason in (None, "", 3, ["left"]):
         read = read_vote(vote_text(reason=reason), "j")
         assert read is not None
         assert read.reason == ""
+
+
+def test_reason_that_is_nested_deeply_is_none():
+    """JSON as deep as can be read is too deep to be written."""
+    for depth in range(700, 1000, 10):
+        nested = '{"reason": ' + "[" * depth + "]" * depth + "," + vote_text()[1:].replace(', "reason": "plain"', "")
+        read = read_vote(nested, "j")
+        assert read is None or read.reason == ""
 
 
 def test_reason_is_one_printable_line():

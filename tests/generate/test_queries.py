@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.answers import answer_texts
 from tests.generate.scripted_engine import ScriptedEngine
 from tests.works import NUM_FRAMES, make_decoded
 from videopasta.config import FailureMode, GenerateConfig
@@ -64,6 +65,15 @@ def test_distinct_keeps_the_first_of_equal_words(queries: list[str]):
     seen = [tuple(words(query)) for query in kept]
     assert seen == list(dict.fromkeys(tuple(words(query)) for query in queries))
     assert distinct(kept) == kept
+
+
+@given(answer_texts("queries"))
+def test_any_answer_gives_queries_that_a_row_holds(text: str):
+    """Whatever JSON or garbage a model writes: words on one printable line each, or none."""
+    for query in parse_queries(text):
+        assert words(query)
+        assert query == " ".join(query.split())
+        assert query.isprintable()
 
 
 def test_each_mode_gets_its_queries_in_one_request():

@@ -2,9 +2,10 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.answers import answer_texts
 from tests.generate.scripted_engine import ScriptedEngine, good_answer, kind_of
 from tests.works import NUM_FRAMES, make_decoded
 from videopasta.config import FAILURE_MODES, GenerateConfig
@@ -210,3 +211,14 @@ def test_fewer_adversaries_than_the_mode_has():
     chosen = {candidate.query.text: candidate.adversary for candidate in first.candidates}
     assert len(set(chosen.values())) == 3
     assert {candidate.query.text: candidate.adversary for candidate in again.candidates} == chosen
+
+
+@given(answer_texts("query"), st.text(st.characters()))
+@settings(max_examples=50, deadline=None)
+def test_any_answer_makes_a_candidate_that_a_row_holds(rewrite: str, said: str):
+    """Whatever a model writes as its rewrite and its answers: printable lines, or a reason why there are none."""
+    engine = ScriptedEngine(answer=lambda request: rewrite if kind_of(request) == "rewrite" else said)
+    for candidate in run_respond(engine, config=make_config(num_adversaries=1), queries=QUERIES[:1]).candidates:
+        texts = (candidate.preferred, candidate.adversarial_query, candidate.adversarial)
+        assert all(text.isprintable() for text in texts)
+        assert candidate.drop_reason or all(texts)

@@ -87,6 +87,11 @@ def test_tables_give_spans(tmp_path: Path, kind: str, video: str, start: str, en
         ("h.parquet", "no parquet", "h.parquet: not Parquet"),
         ("i.txt", "# nothing\n", "no videos found"),
         ("j.doc", "x", "neither a known video"),
+        ("k.jsonl", '{"video": "\\ud800.mp4"}\n', "k.jsonl, line 1: video='\\ud800.mp4' is no path"),
+        ("l.jsonl", '{"video": ["a.mp4"]}\n', "l.jsonl, line 1: video=['a.mp4'] is no path"),
+        ("m.jsonl", "[" * 100_000, "m.jsonl, line 1: not JSON"),
+        ("n.jsonl", '{"video": "a.mp4", "end": 1' + "0" * 400 + "}", "n.jsonl, line 1: end=1"),
+        ("o.csv", "video,start\n" + "x" * 200_000 + ",1\n", "o.csv, line 1: not CSV"),
     ],
 )
 def test_bad_list_names_file_line_value_and_fix(tmp_path: Path, name: str, content: str, says: str):
@@ -133,6 +138,15 @@ def test_equal_content_merges_and_equal_size_does_not(tmp_path: Path):
     merged = merge_duplicates(entries, hash_fn)
     assert [[uri[-5] for uri in e.uris] for e in merged] == [["a", "c"], ["b"], ["d"], ["e"], ["f"], ["c"]]
     assert hashed == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+def test_files_over_the_limit_are_not_hashed(tmp_path: Path):
+    """Reading two holes of a terabyte to see that they are equal would take the afternoon."""
+    for name in "ab":
+        with (tmp_path / f"{name}.mp4").open("wb") as file:
+            file.truncate(2**40)
+    entries = load_manifest(str(tmp_path))
+    assert merge_duplicates(entries, sha256_of, max_bytes=2**30) == entries
 
 
 def test_unhashable_files_stay_as_they_are(tmp_path: Path):

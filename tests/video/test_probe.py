@@ -1,11 +1,12 @@
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from tests.clips import make_clip, read_number, set_display_matrix
+from tests.clips import make_clip, make_cut, numbered_frame, read_number, set_display_matrix
 from videopasta.config.video import DecodeConfig, UniformPlan
 from videopasta.video import ClipRequest, Reason, VideoError, decode_clip
 from videopasta.video.probe import Video, check_file, probe, read_header
@@ -123,3 +124,53 @@ def test_frames_too_large_are_refused_before_decoding(tmp_path: Path):
     with pytest.raises(VideoError) as caught:
         read_header(str(path), max_frame_pixels=192 * 96 - 1)
     assert caught.value.reason == Reason.TOO_LARGE
+
+
+def test_avi_with_pauses_is_whole_and_one_with_a_longer_chunk_is_not(tmp_path: Path):
+    """Empty chunks stand for frames shown again and are no loss; a chunk that swallows the next one is."""
+    path = tmp_path / "pauses.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
+        for number in range(30):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number))
+            frame.pts, frame.time_base = number + number // 10 * 3, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert probed(path).info.num_frames == 30
+    content = bytearray(path.read_bytes())
+    length = content.index(b"00dc", len(content) // 2) + 4
+    content[length] ^= 0x7F
+    path.write_bytes(content)
+    with pytest.raises(VideoError) as caught:
+        probed(path)
+    assert caught.value.reason == Reason.CORRUPT
+
+
+def test_mp4_with_fewer_frames_than_it_counts_is_truncated(tmp_path: Path):
+    """The one chunk of 60 frames is said to hold 50: FFmpeg reads those and says nothing."""
+    path = make_clip(tmp_path / "a.mp4", num_frames=60)
+    content = bytearray(path.read_bytes())
+    samples = content.index(b"stsc") + 16
+    assert content[samples : samples + 4] == (60).to_bytes(4, "big")
+    content[samples : samples + 4] = (50).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(VideoError) as caught:
+        probed(path)
+    assert caught.value.reason == Reason.TRUNCATED
+
+
+def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path: Path):
+    """The cut hides its first frames: fewer packets than the header counts, and nothing is lost."""
+    source = make_clip(tmp_path / "source.mp4", num_frames=120, options={"g": "30", "bf": "3"})
+    cut = make_cut(source, tmp_path / "cut.mp4", from_packet=30, hide_s=1.5)
+    assert probed(cut).info.num_frames < 60
+
+
+def test_bare_stream_must_be_named_so(tmp_path: Path):
+    """What is left of a file without its head looks like one."""
+    bare = make_clip(tmp_path / "a.mjpeg", num_frames=20, codec="mjpeg", pix_fmt="yuvj420p")
+    read_header(str(bare))
+    with pytest.raises(VideoError) as caught:
+        read_header(str(bare.rename(tmp_path / "a.mov")))
+    assert caught.value.reason == Reason.CORRUPT

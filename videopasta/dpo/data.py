@@ -6,18 +6,22 @@ A pair left out is counted, never forgotten; a file without the needed columns i
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from videopasta import storage
 from videopasta.config import FAILURE_MODES, FailureMode, TrainConfig
+from videopasta.config.video import Backend
 from videopasta.dpo.examples import Clip, Encoder, group
 from videopasta.errors import UserError
+from videopasta.pairs.schema import CANDIDATES
+from videopasta.video import FramePlan
 
 COLUMNS = (
     "pair_id", "video_uri", "start_s", "end_s", "video_sha256", "failure_mode", "prompt", "chosen", "rejected",
@@ -63,7 +67,7 @@ def pair_files(uri: str) -> list[str]:
     """The Parquet files of pairs at `uri`: the --out of `videopasta generate`, another folder, or one file.
 
     Raises:
-        UserError: there are none, or one lacks a column.
+        UserError: there are none, or one cannot be read, lacks a column, or has one of another type.
     """
     if storage.kind(uri) == "missing":
         raise UserError(f"--pairs {uri}: nothing stands there; check the path")
@@ -80,16 +84,54 @@ def pair_files(uri: str) -> list[str]:
     for file in files:
         filesystem, path = storage.resolve(file)
         try:
-            found = pq.read_schema(path, filesystem=filesystem).names
-        except pa.ArrowInvalid as error:
+            found = pq.read_schema(path, filesystem=filesystem)
+        except (pa.ArrowException, OSError) as error:
             raise UserError(f"{file}: not a Parquet file ({error}); give one, or remove it from the folder") from error
-        missing = [name for name in COLUMNS if name not in found]
+        missing = [name for name in COLUMNS if name not in found.names]
         if missing:
             raise UserError(
                 f"{file}: no column {', '.join(missing)}; pairs need {', '.join(COLUMNS)}, as `videopasta generate` "
                 "writes them"
             )
+        for name in COLUMNS:
+            kind, wanted = found.field(name).type, CANDIDATES.field(name).type
+            if not _is_like(kind, wanted):
+                raise UserError(f"{file}: column {name} holds {kind}; write it as {wanted}")
     return files
+
+
+def _is_like(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether rows get such values; a column without any has the type null."""
+    if pa.types.is_null(found):
+        return True
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_struct(wanted):
+        fields = {field.name: field.type for field in found} if pa.types.is_struct(found) else {}
+        return all(field.name in fields and _is_like(fields[field.name], field.type) for field in wanted)
+    if pa.types.is_list(wanted):
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
+        return is_list and _is_like(found.value_type, wanted.value_type)
+    if pa.types.is_string(wanted):
+        return pa.types.is_string(found) or pa.types.is_large_string(found)
+    return pa.types.is_integer(found) or (pa.types.is_floating(wanted) and pa.types.is_floating(found))
+
+
+def read_pairs(files: Iterable[str], *more: str) -> list[dict[str, Any]]:
+    """The rows of `pair_files`: what a training needs of them, and the columns `more` where they are there.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        filesystem, path = storage.resolve(file)
+        try:
+            names = set(pq.read_schema(path, filesystem=filesystem).names).intersection(more)
+            rows += pq.read_table(path, filesystem=filesystem, columns=[*COLUMNS, *names]).to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: damaged ({error}); write it anew, or remove it from the folder") from error
+    return rows
 
 
 def digest_rows(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -132,7 +174,23 @@ def _fault(row: Mapping[str, Any]) -> str | None:
         return "equal_answers"
     if row["chosen_frame_plan"] is None:
         return "no_frame_plan"
-    return None
+    return None if _is_plan(row["chosen_frame_plan"]) else "bad_frame_plan"
+
+
+def _is_plan(value: Mapping[str, Any]) -> bool:
+    """Whether frames can be decoded by it; if those are the video's, decoding tells."""
+    try:
+        plan = FramePlan.from_dict(value)
+        numbers = (*plan.indices, *plan.timestamps_s, plan.sampled_fps, plan.height, plan.width)
+        return (
+            all(math.isfinite(number) for number in numbers)
+            and len(plan.indices) == len(plan.timestamps_s) >= 2
+            and list(plan.indices) == sorted({max(0, index) for index in plan.indices})
+            and min(plan.sampled_fps, plan.height, plan.width) > 0
+            and plan.backend in get_args(Backend)
+        )
+    except (KeyError, TypeError):  # a field that is missing, null, or one too many
+        return False
 
 
 def _held_out(videos: set[str], share: float, seed: int) -> set[str]:

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from videopasta import storage
 from videopasta.config import TrainConfig, fingerprint
-from videopasta.dpo.data import COLUMNS, Selection, digest_rows, pair_files, select
+from videopasta.dpo.data import COLUMNS, Selection, digest_rows, pair_files, read_pairs, select
 from videopasta.dpo.trackers import check_tracking
 from videopasta.engine.models import absolute, check_model
 from videopasta.errors import UserError
@@ -75,10 +74,7 @@ def plan_training(pairs: str, out: str, config: TrainConfig) -> Plan:
         UserError: no pairs, no such model, or the folder is not for this configuration.
     """
     files = pair_files(pairs)
-    rows = []
-    for file in files:
-        filesystem, path = storage.resolve(file)
-        rows += pq.read_table(path, filesystem=filesystem, columns=list(COLUMNS)).to_pylist()
+    rows = read_pairs(files)
     selection = select(rows, config)
     check_tracking(out, config.tracking)
     if not selection.train:

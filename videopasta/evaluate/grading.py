@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 
 from videopasta.evaluate.questions import Question
-from videopasta.generate.asking import clean, parse_json
+from videopasta.generate.asking import clean, clean_if_text, parse_json
 
 _TEMPLATE = Path(__file__).parent / "templates/grade.j2"
 # A letter where it stands as one. "A" alone before a word is an article: "A circle ..." names no option.
@@ -98,7 +98,7 @@ def read_grade(text: str) -> tuple[bool | None, str]:
     right = value.get("right")
     if not isinstance(right, bool):
         return None, UNREADABLE
-    return right, clean(str(value.get("reason") or ""))
+    return right, clean_if_text(value.get("reason"))
 
 
 def template_hash() -> str:

@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from videopasta import storage
 from videopasta.config import EvaluateConfig, TrainConfig, VllmModel
-from videopasta.dpo.data import COLUMNS, Selection, digest_rows, fitting, pair_files, select
+from videopasta.dpo.data import Selection, digest_rows, fitting, pair_files, read_pairs, select
 from videopasta.dpo.examples import Clip, pack, trees
 from videopasta.dpo.reference import Logps
 from videopasta.errors import UserError
@@ -60,12 +58,7 @@ def held_out(pairs: str, unseen_by: str | None, config: EvaluateConfig) -> HeldO
     Raises:
         UserError: no pairs, no such training, or one that held nothing out.
     """
-    rows: list[dict[str, Any]] = []
-    for file in pair_files(pairs):
-        filesystem, path = storage.resolve(file)
-        schema = pq.read_schema(path, filesystem=filesystem)
-        columns = [*COLUMNS, *(name for name in ("adversary",) if name in schema.names)]
-        rows += pq.read_table(path, filesystem=filesystem, columns=columns).to_pylist()
+    rows = read_pairs(pair_files(pairs), "adversary")
     selection = select(rows, scoring_config(config))
     clips = selection.train
     if unseen_by is not None:

@@ -20,7 +20,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from videopasta import storage
 from videopasta.config import FAILURE_MODES, FailureMode
@@ -57,9 +57,9 @@ class Question(BaseModel):
     """Twins share it: the same query about the same clip."""
     video_uri: str
     video_sha256: str
-    start_s: float | None
+    start_s: float | None = Field(allow_inf_nan=False)
     """Of the clip; both None: the whole video."""
-    end_s: float | None
+    end_s: float | None = Field(allow_inf_nan=False)
     failure_mode: FailureMode
     kind: Kind
     adversary: str | None
@@ -78,6 +78,14 @@ class Question(BaseModel):
     """What a model says that takes the false premise for granted."""
     truth: Truth | None = None
     """Where it is known, open answers are graded by it."""
+
+    @model_validator(mode="after")
+    def _has_its_options(self) -> "Question":
+        if len(self.options) > len(LETTERS):
+            raise ValueError(f"{len(self.options)} options, more than {len(LETTERS)} letters")
+        if self.options and (self.right is None or not 0 <= self.right < len(self.options)):
+            raise ValueError(f"right={self.right} is none of {len(self.options)} options")
+        return self
 
     @property
     def clip(self) -> str:
@@ -220,7 +228,10 @@ def read_questions(uri: str) -> list[Question]:
         raise UserError(f"{file}: no such file; `videopasta questions --out FOLDER` writes one")
     found: dict[str, Question] = {}
     with storage.open_input(file) as stream:
-        for number, line in enumerate(stream.read().decode().splitlines(), start=1):
+        # Not splitlines: names may hold other ends of lines than this one.
+        for number, line in enumerate(stream.read().split(b"\n"), start=1):
+            if not line.strip():
+                continue
             try:
                 one = Question.model_validate_json(line)
             except ValidationError as error:

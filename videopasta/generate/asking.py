@@ -99,6 +99,11 @@ def clean(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def clean_if_text(value: object) -> str:
+    """`clean`, of what should be a text in a model's JSON; empty for anything else."""
+    return clean(value) if isinstance(value, str) else ""
+
+
 def parse_json(text: str) -> dict[str, Any] | None:
     """The JSON object in a model's answer, also inside a Markdown fence; None when there is none."""
     match = re.search(r"\{.*\}", text, re.DOTALL)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from videopasta.config import GenerateConfig
 from videopasta.config.generate import JudgeConfig
-from videopasta.generate.asking import Asker, clean, parse_json
+from videopasta.generate.asking import Asker, clean_if_text, parse_json
 from videopasta.generate.work import Candidate, Verdict, Vote, Work
 from videopasta.prompts import PromptSet
 
@@ -89,7 +89,7 @@ def read_vote(text: str, judge: str) -> Vote | None:
     try:
         return Vote.model_validate(
             {**{question: value.get(question) for question in _QUESTIONS}, "confidence": confidence,
-             "reason": clean(str(value.get("reason") or "")), "judge": judge}
+             "reason": clean_if_text(value.get("reason")), "judge": judge}
         )  # fmt: skip
     except ValidationError:
         return None

@@ -84,7 +84,8 @@ def plan_run(videos: str, store: PairStore, config: GenerateConfig, *, retry_qua
     def content_of(uri: str) -> str:
         return sha256_of(check_source(uri, config.decode.sources))
 
-    return Plan(len(entries), len(entries) - len(missing), tuple(merge_duplicates(missing, content_of)), prompts)
+    merged = merge_duplicates(missing, content_of, config.decode.max_bytes)
+    return Plan(len(entries), len(entries) - len(missing), tuple(merged), prompts)
 
 
 def run_fingerprint(config: GenerateConfig, prompts: PromptSet) -> dict[str, object]:

@@ -1,22 +1,26 @@
 """Is a file what its container declares, and are its pictures in it? Reads headers only, decodes nothing.
 
 FFmpeg reads a shortened file up to its end and says nothing, or says "invalid data" for anything. The sizes
-that MP4/MOV boxes, Matroska/WebM segments and RIFF (AVI) chunks declare tell the cut from other damage, to
-the byte; so do the tags of FLV, but where it is cut between two. MPEG streams and live recordings declare
+that MP4/MOV boxes, Matroska/WebM segments, RIFF (AVI) chunks and WMV objects declare tell the cut from other
+damage, to the byte; so do the tags of FLV, but where it is cut between two. MPEG streams and live recordings declare
 none: cut, they are shorter videos.
 
-Where Matroska or FLV is damaged, FFmpeg looks for what it can read next, and leaves the frames between out
-without a word. MP4 and AVI have tables of their frames, which need no such look.
+FFmpeg also looks for what it can read next where a file is damaged, and leaves the frames between out without a
+word. MP4 has a table of its frames, which tells; of Matroska, AVI, FLV, fragments of MP4 and MPEG transport streams
+it is told by how their parts follow each other. Of WMV, Ogg and MPEG program streams it is not told.
 """
 
 import os
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
-_EBML, _FLV = b"\x1a\x45\xdf\xa3", b"FLV\x01"
+import numpy as np
+
+_EBML, _FLV, _ASF = b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75"
 _MAGIC_AT: tuple[tuple[int, tuple[bytes, ...]], ...] = (
     (4, (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")),
-    (0, (_EBML, b"RIFF", _FLV, b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")),
+    (0, (_EBML, b"RIFF", _FLV, b"OggS", _ASF, b"\x00\x00\x01\xba")),
 )
 _PLAYLIST_MARKS = (b"#extm3u", b"ffconcat", b"<mpd", b"<compositionplaylist", b"c=in ip")
 _PROBED_BYTES = 1 << 20  # FFmpeg looks no further
@@ -29,6 +33,11 @@ _IN_SEGMENT = frozenset(
 )  # fmt: skip
 _IN_CLUSTER = frozenset((b"\xe7", b"\x58\x54", b"\xa7", b"\xab", b"\xa3", b"\xa0", b"\xaf", b"\xec", _CRC))
 _BLOCK_BYTES = 1 << 20
+# What may follow the first fragment.
+_FRAGMENT_BOXES = frozenset(
+    (b"styp", b"sidx", b"ssix", b"prft", b"emsg", b"moof", b"mdat", b"mfra", b"moov", b"free", b"skip", b"uuid")
+)  # fmt: skip
+_TRANSPORT_MARK = b"\x47"
 
 
 def looks_like_media(file: BinaryIO) -> bool:
@@ -62,21 +71,52 @@ def missing_bytes(file: BinaryIO) -> int:
         return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
     if head[:4] == _FLV:
         return max(0, _end_of_tags(file, size) - size)
+    if head[:4] == _ASF:
+        return max(0, _end_of_objects(file, size) - size)
     return 0
 
 
-def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Where the last top-level box ends (ISO 14496-12, 4.2)."""
+def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]]:
+    """Top-level boxes (ISO 14496-12, 4.2): where each begins, its kind, where it ends; up to bytes that are no box."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
         head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
+        kind, length = head[4:8], int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if length == 0:  # to the end of the file
-            return size
-        if length < 8 or not head[4:8].isalnum():  # trailing bytes that are no box
+            length = size - at
+        if length < 8 or not kind.isalnum():
+            return
+        yield at, kind, at + length
+        at += length
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    return max((end for _, _, end in _boxes(file, size)), default=0)
+
+
+def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]]:
+    """RIFF chunks, those in lists among them: where each begins, its kind and length; up to bytes that are no chunk."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(8)
+        kind, length = head[:4], int.from_bytes(head[4:], "little")
+        if not kind.replace(b"_", b"").strip().isalnum():
+            return
+        yield at, kind, length
+        at += 12 if kind in (b"RIFF", b"LIST") else 8 + length + length % 2
+
+
+def _end_of_objects(file: BinaryIO, size: int) -> int:
+    """Where the last object of WMV or ASF ends (ASF specification, 2.1)."""
+    at = 0
+    while at + 24 <= size:
+        file.seek(at + 16)
+        length = int.from_bytes(file.read(8), "little")
+        if length < 24:
             return at
         at += length
     return at
@@ -89,29 +129,77 @@ def _end_of_segment(file: BinaryIO) -> int:
 
 
 def breaks_at(file: BinaryIO) -> int | None:
-    """The first byte of a Matroska or FLV file where something else should follow; None in a whole one.
+    """The first byte where something else should stand; None in a whole file, and in formats that do not tell.
 
-    Also None for other formats. Segments and clusters of unknown size (live) end where something else begins.
+    Told of Matroska, AVI, FLV, MP4 in fragments (of which the whole has no table), and MPEG transport streams; of WMV
+    as far as its few objects go.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    head = file.read(4)
-    if head == _FLV:
-        end = _end_of_tags(file, size)
+    head = file.read(12)
+    if head[4:8] in _MAGIC_AT[0][1]:
+        return _fragments_break_at(file, size)
+    if head[:4] == b"RIFF":
+        return _chunks_break_at(file, size)
+    if head[:4] in (_FLV, _ASF):
+        end = _end_of_tags(file, size) if head[:4] == _FLV else _end_of_objects(file, size)
         return end if end < size else None
-    segment = _segment(file) if head == _EBML else None
+    if head[:4] == _EBML:
+        return _segment_breaks_at(file, size)
+    return _transport_breaks_at(file, size)
+
+
+def _fragments_break_at(file: BinaryIO, size: int) -> int | None:
+    in_fragments, last_end = False, 0
+    for at, kind, end in _boxes(file, size):
+        in_fragments |= kind == b"moof"
+        if in_fragments and kind not in _FRAGMENT_BOXES:
+            return at
+        last_end = end
+    return last_end if in_fragments and last_end < size else None
+
+
+def _chunks_break_at(file: BinaryIO, size: int) -> int | None:
+    end = whole = 0
+    for at, kind, length in _chunks(file, size):
+        end = at + (12 if kind in (b"RIFF", b"LIST") else 8 + length + length % 2)
+        if kind == b"RIFF":
+            whole = at + 8 + length
+    return end if end < min(whole, size) else None
+
+
+def _transport_breaks_at(file: BinaryIO, size: int) -> int | None:
+    """Packets of one length, each with its mark; of a file that begins with three."""
+    file.seek(0)
+    head = file.read(3 * 204)
+    for first, length in ((0, 188), (4, 192), (0, 204)):  # as broadcast, with times (m2ts), with error correction
+        if head[first::length][:3] == 3 * _TRANSPORT_MARK:
+            break
+    else:
+        return None
+    for at in range(0, size, 5000 * length):
+        file.seek(at)
+        marks = np.frombuffer(file.read(5000 * length), np.uint8)[first::length]
+        wrong = np.flatnonzero(marks != _TRANSPORT_MARK[0])
+        if len(wrong):
+            return at + int(wrong[0]) * length
+    return size - size % length if size % length else None
+
+
+def _segment_breaks_at(file: BinaryIO, size: int) -> int | None:
+    """Segments and clusters of unknown size (live) end where something else begins."""
+    segment = _segment(file)
     if segment is None:
         return None
-    at, declared_end = segment
-    end = size if declared_end is None else declared_end
+    at, told_end = segment
+    end = size if told_end is None else told_end
     while at < end:
         found = _element(file, at)
         if found is None or found[0] not in _IN_SEGMENT:
             return at
         kind, start, stop = found
         if kind == _CLUSTER:
-            cluster_end = end if stop is None else stop
-            at, is_whole = _end_of_cluster(file, start, cluster_end)
+            at, is_whole = _end_of_cluster(file, start, end if stop is None else stop)
             if not is_whole or (stop is not None and at != stop):
                 return at
         elif stop is None:
@@ -158,9 +246,9 @@ def _end_of_cluster(file: BinaryIO, at: int, end: int) -> tuple[int, bool]:
         if found is None:
             return at, False
         kind, start, stop = found
-        if kind in _IN_SEGMENT - _IN_CLUSTER:
-            return at, True
-        if kind not in _IN_CLUSTER or stop is None or stop > end:
+        if kind not in _IN_CLUSTER:
+            return at, kind in _IN_SEGMENT
+        if stop is None or stop > end:
             return at, False
         if kind == _CRC and at == first and not _has_checksum(file, start, stop, end):
             return at, False

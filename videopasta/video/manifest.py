@@ -87,7 +87,9 @@ def load_manifest(path: str) -> list[ManifestEntry]:
     return entries
 
 
-def merge_duplicates(entries: Iterable[ManifestEntry], hash_fn: Callable[[str], str]) -> list[ManifestEntry]:
+def merge_duplicates(
+    entries: Iterable[ManifestEntry], hash_fn: Callable[[str], str], max_bytes: int | None = None
+) -> list[ManifestEntry]:
     """Entries with equal content and equal span made one, in the first one's place, with all uris.
 
     Only files of equal, known, non-zero size are hashed. Those that cannot be are left as they are.
@@ -95,11 +97,12 @@ def merge_duplicates(entries: Iterable[ManifestEntry], hash_fn: Callable[[str], 
     Args:
         entries: the manifest.
         hash_fn: content hash of a uri, for example `videopasta.video.sha256_of`.
+        max_bytes: larger files are not hashed: they become rows with their reason.
     """
     entries = list(entries)
     uris_of_size: dict[int, set[str]] = defaultdict(set)
     for entry in entries:
-        if entry.size_bytes:
+        if entry.size_bytes and (max_bytes is None or entry.size_bytes <= max_bytes):
             uris_of_size[entry.size_bytes].add(entry.uris[0])
     content: dict[str, str] = {}
     for same_size in uris_of_size.values():

@@ -227,15 +227,11 @@ def read_header(path: str, max_frame_pixels: int | None = None) -> Header:
         decoded.
     """
     with open_stream(path) as (container, stream):
-        pixels = stream.width * stream.height
-        if max_frame_pixels is not None and pixels > max_frame_pixels:
-            raise VideoError(
-                Reason.TOO_LARGE,
-                f"{stream.width}x{stream.height}: {pixels} pixels, over max_frame_pixels={max_frame_pixels}",
-            )
+        _check_size(stream.width, stream.height, max_frame_pixels)
         frame = next(decode_all(container, stream), None)
         if frame is None:
             raise VideoError(Reason.CORRUPT, "no frame decodes")
+        _check_size(frame.width, frame.height, max_frame_pixels)  # the container need not say what the codec holds
         rotation, mirrored = _orientation(frame)
         turned = rotation % 180 == 90
         return Header(
@@ -252,6 +248,14 @@ def read_header(path: str, max_frame_pixels: int | None = None) -> Header:
         )
 
 
+def _check_size(width: int, height: int, max_frame_pixels: int | None) -> None:
+    pixels = width * height
+    if max_frame_pixels is not None and pixels > max_frame_pixels:
+        raise VideoError(
+            Reason.TOO_LARGE, f"{width}x{height}: {pixels} pixels, over max_frame_pixels={max_frame_pixels}"
+        )
+
+
 def probe(path: str, header: Header) -> Video | None:
     """The video's frame table from its packets; None when they do not tell the frames (index it by decoding).
 
@@ -260,7 +264,7 @@ def probe(path: str, header: Header) -> Video | None:
     """
     with Path(path).open("rb") as file:
         if (at := breaks_at(file)) is not None:
-            raise VideoError(Reason.CORRUPT, f"the container is damaged at byte {at}")
+            raise VideoError(Reason.CORRUPT, f"the file is damaged or cut at byte {at}")
     rows: list[tuple[int | None, int | None, bool, bool, int]] = []
     end_s = 0.0
     with open_stream(path) as (container, stream):
@@ -275,7 +279,8 @@ def probe(path: str, header: Header) -> Video | None:
                     raise VideoError(Reason.CORRUPT, f"the packet of frame {len(rows)} is damaged")
                 rows.append((packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, packet.duration or 0))
         start_s = (container.start_time or 0) / 1e6
-        num_declared = stream.frames
+        # AVI counts frames that are shown again as well, the others do not count.
+        num_declared = stream.frames if "mp4" in header.container else 0
         reorders = bool(stream.codec_context.has_b_frames)
     tail_s = (declared_s or 0) - (end_s - start_s)
     if declared_s and tail_s > max(_MISSING_TAIL_S, _MISSING_TAIL_SHARE * declared_s):
@@ -301,9 +306,9 @@ def probe(path: str, header: Header) -> Video | None:
 
 
 def _count_packets(path: str) -> int:
-    """With those that an edit list leaves out."""
+    """With those that an edit list leaves out, and those that are empty."""
     with open_stream(path, ignore_editlist="1") as (container, stream):
-        return sum(1 for _ in demux(container, stream))
+        return sum(packet.dts is not None for packet in container.demux(stream))
 
 
 def make_video(path: str, header: Header, pts: np.ndarray, *, last_duration: int, packets: Packets | None) -> Video:
