@@ -37,8 +37,6 @@ OPERATIONAL = {
     "min_frames",
     "max_duration_s",
     "max_frame_pixels",
-    "max_bytes",
-    "memory_gib",
     "api_key_env",
     "api_key_file",
     "sources",
