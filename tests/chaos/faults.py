@@ -63,9 +63,10 @@ def plan_faults(seed: int, *, num_shards: int, per_run: int = 3) -> list[Fault]:
     rng = random.Random(seed)
     kinds = list(Kind)
     chosen = [kinds[(seed * per_run + n) % len(kinds)] for n in range(per_run)]
-    # Decoding is done long before the last answer.
+    # Decoding is done long before the last answer, and a writer's end is decided before its driver starts.
     moments = [(rng.randrange(3 if kind in _OF_DECODING else num_shards - 3), kind) for kind in chosen]
-    return [Fault(kind, at_shard, rng.uniform(0, 0.5), rng.randrange(100)) for at_shard, kind in sorted(moments)]
+    moments.sort(key=lambda moment: (moment[1] != Kind.WRITER, moment[0]))
+    return [Fault(kind, at_shard, rng.uniform(0, 0.5), rng.randrange(100)) for at_shard, kind in moments]
 
 
 class Victims:
