@@ -1,10 +1,9 @@
 """What goes wrong, and when: a seeded plan (pure), and how each fault is done to a run."""
 
+import contextlib
 import random
-import signal
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -63,8 +62,8 @@ def plan_faults(seed: int, *, num_shards: int, per_run: int = 3) -> list[Fault]:
     rng = random.Random(seed)
     kinds = list(Kind)
     chosen = [kinds[(seed * per_run + n) % len(kinds)] for n in range(per_run)]
-    # Decoding is done long before the last answer, and a writer's end is decided before its driver starts.
-    moments = [(rng.randrange(3 if kind in _OF_DECODING else num_shards - 3), kind) for kind in chosen]
+    # Decoding is nearly done when the first answers are, and a writer's end is decided before its driver starts.
+    moments = [(0 if kind in _OF_DECODING else rng.randrange(num_shards - 3), kind) for kind in chosen]
     moments.sort(key=lambda moment: (moment[1] != Kind.WRITER, moment[0]))
     return [Fault(kind, at_shard, rng.uniform(0, 0.5), rng.randrange(100)) for at_shard, kind in moments]
 
@@ -83,13 +82,13 @@ class Victims:
             case Kind.DRIVER_TERM:
                 driver.terminate()
             case Kind.DECODER:
-                return _kill_one(self._cluster.processes("videopasta.video._child"), fault.choice)
+                return self._kill_one(fault, driver, "videopasta.video._child")
             case Kind.DECODE_ACTOR:
-                return _kill_one(self._cluster.processes("ray::", "DecodeActor"), fault.choice)
+                return self._kill_one(fault, driver, "ray::", "DecodeActor")
             case Kind.ENGINE:
-                return _kill_one(self._cluster.processes("ray::", "EngineActor"), fault.choice)
+                return self._kill_one(fault, driver, "ray::", "EngineActor")
             case Kind.JUDGE:
-                return _kill_one(self._cluster.processes("ray::", "JudgeActor"), fault.choice)
+                return self._kill_one(fault, driver, "ray::", "JudgeActor")
             case Kind.NODE | Kind.NODE_NOTICE:
                 self._cluster.kill_node(fault.choice, notice=fault.kind == Kind.NODE_NOTICE)
             case Kind.DISK_FULL:
@@ -100,15 +99,15 @@ class Victims:
                 raise AssertionError("the driver does it to itself; see driver.py")
         return True
 
-
-def _kill_one(processes: Sequence[psutil.Process], choice: int) -> bool:
-    if not processes:
+    def _kill_one(self, fault: Fault, driver: subprocess.Popen[str], *words: str) -> bool:
+        """One of the processes with `words` in their command, as soon as there is one."""
+        while driver.poll() is None:
+            if processes := self._cluster.processes(*words):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    processes[fault.choice % len(processes)].kill()
+                    return True
+            time.sleep(0.05)
         return False
-    try:
-        processes[choice % len(processes)].send_signal(signal.SIGKILL)
-    except psutil.NoSuchProcess:
-        return False
-    return True
 
 
 FILLER = "filler"
