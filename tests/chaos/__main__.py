@@ -10,7 +10,6 @@ right to mount a small disk (root), for the full one.
 import argparse
 import json
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,13 @@ from tests.conftest import REPOSITORY
 
 
 def main() -> None:
-    """Print a line a run and the totals; write the JSON."""
+    """Print a line a run and the totals; keep the JSON up to date."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the first run; the others count on")
     parser.add_argument("--vllm", action="store_true", help="real models, 12 clips")
     parser.add_argument("--json", type=Path, help="write the totals here")
     options = parser.parse_args()
-    started = time.monotonic()
     outcomes: list[Outcome] = []
     with laboratory(config=vllm_config(), num_clips=12) if options.vllm else laboratory() as lab:
         for seed in range(options.seed, options.seed + options.runs):
@@ -37,13 +35,10 @@ def main() -> None:
             outcomes.append(outcome)
             mark = "whole" if outcome.is_whole else f"NOT WHOLE: {outcome}"
             print(f"run {seed}: {', '.join(outcome.kills)}; {outcome.attempts} attempts, {mark}", flush=True)
-    totals = total(outcomes) | {
-        "seconds": round(time.monotonic() - started),
-        "engine": "vllm" if options.vllm else "stand-in",
-    }
-    print(json.dumps(totals, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(totals, indent=2) + "\n")
+            if options.json:  # after each run: a night of them may be broken off as well
+                totals = {"engine": "vllm" if options.vllm else "stand-in"} | total(outcomes)
+                options.json.write_text(json.dumps(totals, indent=2) + "\n")
+    print(json.dumps(total(outcomes), indent=2))
     sys.exit(not all(outcome.is_whole for outcome in outcomes))
 
 
