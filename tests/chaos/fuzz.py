@@ -13,8 +13,8 @@ silent partial  frames were accepted that somebody who looks at the whole file w
                   start, each error raised (after an error: the one of that time),
                 - or the file's own header, where it is of one mind, declares more frames,
                 - or the file lost bytes (`DAMAGE`), and frames with them: the sound one has more
-untold          frames lost with bytes in formats that do not tell: MPEG streams cut at an end, WMV. A plain decode
-                gives the same frames: these are shorter videos
+untold          frames lost with bytes in formats that count nothing, MPEG streams and WMV: most is told, not all. A
+                plain decode gives the same frames: these are shorter videos
 unnoticed       damage that no decoder sees: the accepted pixels are what a plain decode gives without an error, and
                 not those of the sound file. h264 and its like carry no checksums, so there is no help but counting
 
@@ -107,7 +107,7 @@ class PlainDecode:
     times_s: list[float | None]
     """Since the first one."""
     num_hidden: int
-    """Frames that an edit list leaves out."""
+    """Frames that an edit list leaves out, or that are empty: the one before is shown again."""
     num_errors: int
     num_declared: int | None
     """Frames by the header; None where it tells none, or contradicts itself."""
@@ -128,7 +128,7 @@ def plain_decode(path: Path) -> PlainDecode:
     declared = None
     try:
         with av.open(str(path), options={"ignore_editlist": "1"}, metadata_errors="replace") as container:
-            num_packets = sum(packet.size > 0 for packet in container.demux(container.streams.best("video")))
+            num_packets = sum(packet.dts is not None for packet in container.demux(container.streams.best("video")))
         with av.open(str(path), options={"err_detect": "explode"}, metadata_errors="replace") as container:
             stream = container.streams.best("video")
             stream.thread_type = "NONE"
@@ -177,8 +177,7 @@ def what_is_wrong(mutant: Mutant, clip: DecodedClip, path: Path, sound: PlainDec
     if not mutant.is_damage:
         return None
     if clip.info.num_frames + plain.num_hidden < len(sound.frames):
-        ends_untold = mutant.sample.suffix in (".ts", ".mpg") and mutant.cuts_an_end
-        kind = "untold" if ends_untold or mutant.sample.suffix == ".wmv" else "silent_partial"
+        kind = "untold" if mutant.sample.suffix in (".ts", ".mpg", ".wmv") else "silent_partial"
         return kind, f"{clip.info.num_frames} frames, {len(sound.frames)} in the sound file"
     if unlike_sound and clip.info.num_frames == len(sound.frames):
         return "unnoticed", unlike_sound
