@@ -13,8 +13,8 @@ silent partial  frames were accepted that somebody who looks at the whole file w
                   start, each error raised (after an error: the one of that time),
                 - or the file's own header, where it is of one mind, declares more frames,
                 - or the file lost bytes (`DAMAGE`), and frames with them: the sound one has more
-untold          frames lost with bytes in formats that do not tell: MPEG streams cut at an end, WMV. A plain decode
-                gives the same frames: these are shorter videos
+untold          frames lost with bytes in formats that count nothing, MPEG streams and WMV: most is told, not all. A
+                plain decode gives the same frames: these are shorter videos
 unnoticed       damage that no decoder sees: the accepted pixels are what a plain decode gives without an error, and
                 not those of the sound file. h264 and its like carry no checksums, so there is no help but counting
 
@@ -107,7 +107,7 @@ class PlainDecode:
     times_s: list[float | None]
     """Since the first one."""
     num_hidden: int
-    """Frames that an edit list leaves out."""
+    """Frames that an edit list leaves out, or that are empty: the one before is shown again."""
     num_errors: int
     num_declared: int | None
     """Frames by the header; None where it tells none, or contradicts itself."""
@@ -128,7 +128,7 @@ def plain_decode(path: Path) -> PlainDecode:
     declared = None
     try:
         with av.open(str(path), options={"ignore_editlist": "1"}, metadata_errors="replace") as container:
-            num_packets = sum(packet.size > 0 for packet in container.demux(container.streams.best("video")))
+            num_packets = sum(packet.dts is not None for packet in container.demux(container.streams.best("video")))
         with av.open(str(path), options={"err_detect": "explode"}, metadata_errors="replace") as container:
             stream = container.streams.best("video")
             stream.thread_type = "NONE"
@@ -177,8 +177,7 @@ def what_is_wrong(mutant: Mutant, clip: DecodedClip, path: Path, sound: PlainDec
     if not mutant.is_damage:
         return None
     if clip.info.num_frames + plain.num_hidden < len(sound.frames):
-        ends_untold = mutant.sample.suffix in (".ts", ".mpg") and mutant.cuts_an_end
-        kind = "untold" if ends_untold or mutant.sample.suffix == ".wmv" else "silent_partial"
+        kind = "untold" if mutant.sample.suffix in (".ts", ".mpg", ".wmv") else "silent_partial"
         return kind, f"{clip.info.num_frames} frames, {len(sound.frames)} in the sound file"
     if unlike_sound and clip.info.num_frames == len(sound.frames):
         return "unnoticed", unlike_sound
@@ -228,6 +227,7 @@ class Fuzz:
         self._folder = folder
         self._keep = keep
         self._worker = DecodeWorker(CONFIG)
+        self._largest_before = _largest_child_kib()
         (folder / "samples").mkdir()
         self.samples = make_samples(folder / "samples")
         self._sound = {}
@@ -309,7 +309,9 @@ class Fuzz:
 
     def _peak_mib(self) -> float:
         """The most that a decoder process has held so far."""
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        ended = _largest_child_kib()
+        if ended == self._largest_before:  # of those that ended, the system keeps the largest only
+            ended = 0
         status = Path(f"/proc/{self._worker.pid}/status")
         lines = status.read_text().splitlines() if status.exists() else []
         alive = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
@@ -333,6 +335,10 @@ class Fuzz:
         rows = [{"video": f"{n}.mp4", "start": n / 2, "end": n + 1.0, "note": "x" * n} for n in range(20)]
         pq.write_table(pa.Table.from_pylist(rows), sink)
         return sink.getvalue().to_pybytes()
+
+
+def _largest_child_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
 def _is_storable(text: str) -> bool:

@@ -36,11 +36,6 @@ class Mutant:
         """Whether the content lost something, beside what is said of it."""
         return self.mutator in DAMAGE
 
-    @property
-    def cuts_an_end(self) -> bool:
-        """Whether what is lost stood at the file's beginning or end."""
-        return self.mutator in ("cut_tail", "cut_head", "splice", "splice_kinds")
-
 
 Change = Callable[[random.Random, Sample, Sequence[Sample]], bytes]
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.mutants import elements
 from tests.clips import make_clip
 from videopasta.video.container import breaks_at, looks_like_media, missing_bytes
 
@@ -52,6 +53,20 @@ def test_lost_parts_are_told(tmp_path: Path, name: str, codec: str, options: dic
         place = int(len(content) * share)
         damaged = io.BytesIO(content[:place] + content[place + 1001 :])
         assert breaks_at(damaged) is not None or missing_bytes(damaged) > 0
+
+
+def test_parts_that_ffmpeg_passes_over_are_told(tmp_path: Path):
+    """A block of no track, a fragment whose header ends elsewhere, a chunk of no stream: a frame or more is gone."""
+    fast = {"deadline": "realtime", "cpu-used": "8"}
+    webm = bytearray(make_clip(tmp_path / "a.webm", codec="libvpx-vp9", options=fast).read_bytes())
+    webm[[one for one in elements(bytes(webm)) if one.kind == b"\xa3"][9].first] ^= 0x80
+    in_pieces = {"movflags": "frag_keyframe+empty_moov"}
+    mp4 = bytearray(make_clip(tmp_path / "a.mp4", muxer_options=in_pieces).read_bytes())
+    mp4[mp4.index(b"mfhd") - 4] ^= 4
+    avi = bytearray(make_clip(tmp_path / "a.avi", codec="mpeg4").read_bytes())
+    avi[avi.rindex(b"00dc", 0, avi.index(b"idx1"))] ^= 16
+    for damaged in (webm, mp4, avi):
+        assert breaks_at(io.BytesIO(damaged)) is not None
 
 
 def test_checksum_of_a_cluster_is_checked(tmp_path: Path):

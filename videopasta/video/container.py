@@ -25,18 +25,22 @@ _MAGIC_AT: tuple[tuple[int, tuple[bytes, ...]], ...] = (
 _PLAYLIST_MARKS = (b"#extm3u", b"ffconcat", b"<mpd", b"<compositionplaylist", b"c=in ip")
 _PROBED_BYTES = 1 << 20  # FFmpeg looks no further
 _SEGMENT, _CLUSTER, _CRC = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", b"\xbf"
+_TRACKS, _TRACK_ENTRY, _TRACK_NUMBER, _SIMPLE_BLOCK = b"\x16\x54\xae\x6b", b"\xae", b"\xd7", b"\xa3"
 # What stands in a segment and in a cluster (RFC 9559): hints, info, tracks, cues, attachments, chapters, tags, padding;
 # times, positions, blocks and groups of them, padding.
 _IN_SEGMENT = frozenset(
-    (b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", _CLUSTER, b"\x1c\x53\xbb\x6b",
+    (b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", _TRACKS, _CLUSTER, b"\x1c\x53\xbb\x6b",
      b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70", b"\x12\x54\xc3\x67", b"\xec", _CRC)
 )  # fmt: skip
-_IN_CLUSTER = frozenset((b"\xe7", b"\x58\x54", b"\xa7", b"\xab", b"\xa3", b"\xa0", b"\xaf", b"\xec", _CRC))
+_IN_CLUSTER = frozenset((b"\xe7", b"\x58\x54", b"\xa7", b"\xab", _SIMPLE_BLOCK, b"\xa0", b"\xec", _CRC))
+_NUMBERS = frozenset((b"\xe7", b"\xa7", b"\xab"))  # time, position, size of the cluster before
 _BLOCK_BYTES = 1 << 20
 # What may follow the first fragment.
 _FRAGMENT_BOXES = frozenset(
     (b"styp", b"sidx", b"ssix", b"prft", b"emsg", b"moof", b"mdat", b"mfra", b"moov", b"free", b"skip", b"uuid")
 )  # fmt: skip
+_CHUNK_LISTS = frozenset((b"RIFF", b"LIST"))
+_CHUNKS_BETWEEN = _CHUNK_LISTS | {b"JUNK", b"idx1"}  # what else may follow the first chunk of a stream
 _TRANSPORT_MARK = b"\x47"
 
 
@@ -76,9 +80,8 @@ def missing_bytes(file: BinaryIO) -> int:
     return 0
 
 
-def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]]:
-    """Top-level boxes (ISO 14496-12, 4.2): where each begins, its kind, where it ends; up to bytes that are no box."""
-    at = 0
+def _boxes(file: BinaryIO, size: int, at: int = 0) -> Iterator[tuple[int, bytes, int]]:
+    """Boxes (ISO 14496-12, 4.2) from `at` on: where each begins, its kind, where it ends; up to bytes that are none."""
     while at + 8 <= size:
         file.seek(at)
         head = file.read(16)
@@ -107,7 +110,7 @@ def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]]:
         if not kind.replace(b"_", b"").strip().isalnum():
             return
         yield at, kind, length
-        at += 12 if kind in (b"RIFF", b"LIST") else 8 + length + length % 2
+        at += 12 if kind in _CHUNK_LISTS else 8 + length + length % 2
 
 
 def _end_of_objects(file: BinaryIO, size: int) -> int:
@@ -153,18 +156,35 @@ def _fragments_break_at(file: BinaryIO, size: int) -> int | None:
     in_fragments, last_end = False, 0
     for at, kind, end in _boxes(file, size):
         in_fragments |= kind == b"moof"
-        if in_fragments and kind not in _FRAGMENT_BOXES:
+        if in_fragments and (kind not in _FRAGMENT_BOXES or not _is_filled(file, at, kind, end)):
             return at
         last_end = end
     return last_end if in_fragments and last_end < size else None
 
 
+def _is_filled(file: BinaryIO, at: int, kind: bytes, end: int) -> bool:
+    """Whether the boxes in a fragment's header, and in its tracks, end where it does."""
+    if kind not in (b"moof", b"traf"):
+        return True
+    last_end = at
+    for inner, inner_kind, last_end in _boxes(file, end, at + 8):
+        if not _is_filled(file, inner, inner_kind, last_end):
+            return False
+    return last_end == end
+
+
 def _chunks_break_at(file: BinaryIO, size: int) -> int | None:
     end = whole = 0
+    in_media = False
     for at, kind, length in _chunks(file, size):
-        end = at + (12 if kind in (b"RIFF", b"LIST") else 8 + length + length % 2)
+        in_media |= kind[:2] == b"00"
+        if in_media and not kind[:2].isdigit() and kind[:2] != b"ix" and kind not in _CHUNKS_BETWEEN:
+            return at
+        end = at + (12 if kind in _CHUNK_LISTS else 8 + length + length % 2)
         if kind == b"RIFF":
             whole = at + 8 + length
+        elif end > whole + 1:
+            return at
     return end if end < min(whole, size) else None
 
 
@@ -193,18 +213,21 @@ def _segment_breaks_at(file: BinaryIO, size: int) -> int | None:
         return None
     at, told_end = segment
     end = size if told_end is None else told_end
+    tracks: set[int] = set()
     while at < end:
         found = _element(file, at)
         if found is None or found[0] not in _IN_SEGMENT:
             return at
         kind, start, stop = found
         if kind == _CLUSTER:
-            at, is_whole = _end_of_cluster(file, start, end if stop is None else stop)
+            at, is_whole = _end_of_cluster(file, start, end if stop is None else stop, tracks)
             if not is_whole or (stop is not None and at != stop):
                 return at
         elif stop is None:
             return at
         else:
+            if kind == _TRACKS:
+                tracks = _track_numbers(file, start, stop)
             at = stop
     return at if at > end else None
 
@@ -238,8 +261,22 @@ def _segment(file: BinaryIO) -> tuple[int, int | None] | None:
     return None
 
 
-def _end_of_cluster(file: BinaryIO, at: int, end: int) -> tuple[int, bool]:
-    """Up to where a cluster's elements follow each other, and whether they are whole."""
+def _track_numbers(file: BinaryIO, at: int, end: int) -> set[int]:
+    """Those of the tracks, in their entries."""
+    found: set[int] = set()
+    while at < end and (element := _element(file, at)):
+        kind, start, stop = element
+        if stop is None:
+            break
+        if kind == _TRACK_NUMBER:
+            file.seek(start)
+            found.add(int.from_bytes(file.read(min(8, stop - start)), "big"))
+        at = start if kind == _TRACK_ENTRY else stop
+    return found
+
+
+def _end_of_cluster(file: BinaryIO, at: int, end: int, tracks: set[int]) -> tuple[int, bool]:
+    """Up to where a cluster's elements follow each other, and whether they are whole, with blocks of `tracks` only."""
     first = at
     while at < end:
         found = _element(file, at)
@@ -248,8 +285,13 @@ def _end_of_cluster(file: BinaryIO, at: int, end: int) -> tuple[int, bool]:
         kind, start, stop = found
         if kind not in _IN_CLUSTER:
             return at, kind in _IN_SEGMENT
-        if stop is None or stop > end:
+        if stop is None or stop > end or (kind in _NUMBERS and stop - start > 8):
             return at, False
+        if kind == _SIMPLE_BLOCK:
+            file.seek(start)
+            # Of one byte, but for tracks over 126.
+            if max(tracks, default=127) < 127 and file.read(1)[0] - 0x80 not in tracks:
+                return at, False
         if kind == _CRC and at == first and not _has_checksum(file, start, stop, end):
             return at, False
         at = stop
