@@ -113,7 +113,7 @@ class RunFile:
         target = f"{self._root}/run.json"
         local = storage.is_local(self._uri)
         path = f"{self._root}/.run.json.tmp" if local else target
-        with writing(target):
+        with writing(target), removed_on_error(path) if local else contextlib.nullcontext():
             self._fs.create_dir(self._root, recursive=True)
             with self._fs.open_output_stream(path) as stream:
                 stream.write(json.dumps(value, indent=2, ensure_ascii=False).encode())
@@ -131,6 +131,16 @@ def writing(path: str) -> Iterator[None]:
             f"{path} cannot be written: {error}. What was committed before is whole. Make room, then run the same "
             "command to continue"
         ) from error
+
+
+@contextlib.contextmanager
+def removed_on_error(hidden: str) -> Iterator[None]:
+    """Let nothing half-written stay at a local path."""
+    try:
+        yield
+    except OSError:
+        Path(hidden).unlink(missing_ok=True)
+        raise
 
 
 def publish(hidden: str, path: str) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import socket
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -10,12 +12,21 @@ import psutil
 
 def prefix(kind: str) -> str:
     """Of the names of this process's temporary folders, for `tempfile`."""
-    return f"videopasta-{kind}-{os.getpid()}-"
+    return f"{_shared_prefix(kind)}{os.getpid()}-"
 
 
 def sweep(kind: str) -> None:
     """Remove the folders whose process is gone."""
-    for path in Path(tempfile.gettempdir()).glob(f"videopasta-{kind}-*"):
-        pid = path.name.removeprefix(f"videopasta-{kind}-").partition("-")[0]
+    start = _shared_prefix(kind)
+    for path in Path(tempfile.gettempdir()).glob(f"{start}*"):
+        pid = path.name.removeprefix(start).partition("-")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
+
+
+@cache
+def _shared_prefix(kind: str) -> str:
+    """With what makes a process id mean one process: other machines and containers may share the folder."""
+    namespace = Path("/proc/self/ns/pid")
+    inode = namespace.stat().st_ino if namespace.exists() else 0
+    return f"videopasta-{kind}-{socket.gethostname()}-{inode}-"

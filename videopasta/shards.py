@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from videopasta import storage
-from videopasta.run_file import publish, writing
+from videopasta.run_file import publish, removed_on_error, writing
 
 
 class ShardFolder:
@@ -47,8 +47,9 @@ class ShardFolder:
             self._fs.create_dir(self._folder, recursive=True)
             if self._local:
                 hidden = self._path(f".{name}.tmp")
-                pq.write_table(table, hidden, filesystem=self._fs, compression="zstd")
-                publish(hidden, self._path(name))
+                with removed_on_error(hidden):
+                    pq.write_table(table, hidden, filesystem=self._fs, compression="zstd")
+                    publish(hidden, self._path(name))
             else:
                 # Serialised first and put in one write: a failure in between publishes nothing.
                 buffer = pa.BufferOutputStream()

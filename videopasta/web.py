@@ -84,6 +84,7 @@ class _Pinned(http.client.HTTPConnection):
     def __init__(self, host: str, port: int, *, tls: bool) -> None:
         super().__init__(host, port, timeout=_TIMEOUT_S)
         self._tls = tls
+        self.default_port = 443 if tls else 80  # left out of the header Host
 
     def connect(self) -> None:
         problem = OSError(f"{self.host} has no address")

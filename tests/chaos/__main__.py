@@ -59,6 +59,8 @@ def total(outcomes: list[Outcome]) -> dict[str, object]:
         "lost": sum(one.lost for one in outcomes), "doubled": sum(one.doubled for one in outcomes),
         "changed": sum(one.changed for one in outcomes), "unaccounted": sum(one.unaccounted for one in outcomes),
         "leftovers": sum(len(one.leftovers) for one in outcomes),
+        "unexpected_endings": sum(len(one.unexpected) for one in outcomes),
+        "attempts": sum(one.attempts for one in outcomes),
         "whole": sum(one.is_whole for one in outcomes),
     }  # fmt: skip
 

@@ -90,7 +90,7 @@ def test_a_clip_that_kills_its_engine_is_given_up_and_the_others_are_not(start, 
     store = PairStore(str(out))
     (row,) = store.read("quarantine").to_pylist()
     assert (Path(row["video_uri"]).name, row["stage"], row["reason"]) == ("poison.mp4", "query", "engine_died")
-    assert "ended 3 times" in row["detail"]
+    assert row["detail"].startswith("3 times")
     assert names(store, "candidates") == {f"{number}.mp4" for number in range(8)}
 
 
@@ -122,6 +122,7 @@ def test_a_terminated_run_commits_what_it_has(start, folder, tmp_path):
     assert len(names(PairStore(str(out)), "candidates")) == 8
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk, which only root may")
 def test_a_full_disk_is_told_and_nothing_is_lost(start, folder, tmp_path):
     """Exit code 2 with the file and the fix; with room again the same command goes on."""
     disk = tmp_path / "disk"
@@ -135,6 +136,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(start, folder, tmp_path):
         assert code == 2, output
         assert "cannot be written" in " ".join(output.split())
         assert "Traceback" not in output
+        assert [path.name for path in out.rglob(".*")] == [".lock"]
         free_disk(out)
         code, output = finish(start(folder / "videos", out))
         assert code == 0, output

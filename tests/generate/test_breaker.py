@@ -19,7 +19,9 @@ def test_one_reason_for_most_of_the_window_stops_the_run():
     breaker = make_breaker()
     for _ in range(9):
         breaker.add(failed())
-    with pytest.raises(UserError, match=r"10 of the last 10 .* missing \(the last: /mnt/a.mp4.*--retry-quarantined"):
+    with pytest.raises(
+        UserError, match=r"10 of the last 10 .* missing \(decode; the last: /mnt/a.mp4.*--retry-quarantined"
+    ):
         breaker.add(failed())
 
 

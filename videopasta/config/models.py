@@ -40,11 +40,11 @@ class EnginePoolConfig(PoolConfig):
     """Actors that each host an engine, and how long they bear with it."""
 
     deadline_s: float = Field(default=3600.0, gt=0)
-    """A clip that the engine has not finished by then is given up, and the engine started anew."""
-    attempts: int = Field(default=3, ge=2)
-    """A clip under which the engine died so often is given up; after the first time it is worked on alone."""
+    """For all requests about a clip, waiting for an endpoint's rate included. An engine that is late starts anew."""
+    attempts: int = Field(default=3, ge=2, le=4)
+    """A clip under which the engine died or was late so often is given up; after the first time it is done alone."""
     recycle_above_gib: float | None = Field(default=None, gt=0)
-    """An engine whose processes hold more memory than this is started anew between two clips; none: never."""
+    """An engine whose processes hold more memory of their own is started anew between two clips; none: never."""
 
 
 class VllmModel(Frozen):

@@ -23,6 +23,8 @@ from videopasta.errors import UserError
 from videopasta.pairs.schema import CANDIDATES
 from videopasta.video import FramePlan
 
+_MAX_PIXELS = 2**30
+"""Of all frames of a plan: 3 GiB decoded. Rows of pairs come from elsewhere."""
 COLUMNS = (
     "pair_id", "video_uri", "start_s", "end_s", "video_sha256", "failure_mode", "prompt", "chosen", "rejected",
     "adversarial_query", "chosen_frame_plan",
@@ -186,7 +188,9 @@ def _is_plan(value: Mapping[str, Any]) -> bool:
             all(math.isfinite(number) for number in numbers)
             and len(plan.indices) == len(plan.timestamps_s) >= 2
             and list(plan.indices) == sorted({max(0, index) for index in plan.indices})
+            and len(plan.indices) % 2 == 0
             and min(plan.sampled_fps, plan.height, plan.width) > 0
+            and len(plan.indices) * plan.height * plan.width <= _MAX_PIXELS
             and plan.backend in get_args(Backend)
         )
     except (KeyError, TypeError):  # a field that is missing, null, or one too many

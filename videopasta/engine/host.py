@@ -1,18 +1,20 @@
 """One engine in one actor, and what happens when it dies, hangs or grows.
 
-An engine that dies takes its actor with it; Ray starts both again and gives the clips that were in flight back. Who of
-them was at fault is found out by doing each of them alone: a clip that ends its engine `attempts` times is given up
-with a reason, its neighbours are not. An engine that let a deadline pass, or holds more memory than it may, is left as
-soon as nobody uses it, and started anew.
+An engine that dies takes its actor with it; Ray starts both again and gives the clips that were in flight back. One
+that is late with a clip is ended for it: it may never answer again. Who of the clips was at fault is found out by doing
+each of them alone: one under which the engine ends `attempts` times is given up with a reason, its neighbours are not.
+An engine that holds more memory than it may is ended as soon as nobody uses it.
 """
 
 import asyncio
+import contextlib
+import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
@@ -24,31 +26,48 @@ MAX_STARTS = 5
 """An engine that was started so often without finishing one clip is no clip's fault."""
 
 
+class Process(NamedTuple):
+    """One process, for good: ids are used again."""
+
+    node: str
+    pid: int
+    created_at: float
+
+
 class Attempts:
     """What was begun and not ended, by key: each time, an engine ended under it. One for all actors of a run."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
-        self._last_words: dict[str, str] = {}
+        self._last_words: dict[str, tuple[str, str]] = {}
+        self._processes: dict[str, Sequence[Process]] = {}
 
     def begin(self, key: str) -> int:
         """Note that it begins now; how often it had begun before without coming to an end."""
         self._open[key] += 1
         return self._open[key] - 1
 
-    def unfinished(self, key: str) -> tuple[int, str]:
-        """How often it has begun without coming to an end, and the last words of an engine about it."""
-        return self._open[key], self._last_words.get(key, "")
+    def unfinished(self, key: str) -> tuple[int, tuple[str, str] | None]:
+        """How often it has begun without coming to an end; reason and detail of the last time, where one was told."""
+        return self._open[key], self._last_words.get(key)
 
-    def failed(self, key: str, words: str) -> None:
-        """Note what the engine said before it went."""
-        self._last_words[key] = words
+    def failed(self, key: str, reason: str, detail: str) -> None:
+        """Note why the engine is ended under it."""
+        self._last_words[key] = reason, detail
 
     def end(self, *keys: str) -> None:
         """Note that they came to an end, well or with a reason."""
         for key in keys:
             self._open.pop(key, None)
             self._last_words.pop(key, None)
+
+    def runs_on(self, key: str, processes: Sequence[Process]) -> None:
+        """Note the processes of an engine beside its actor's own."""
+        self._processes[key] = processes
+
+    def left_behind(self, key: str) -> Sequence[Process]:
+        """The processes that were noted last."""
+        return self._processes.get(key, ())
 
 
 def start_attempts() -> Any:
@@ -80,24 +99,39 @@ class EngineHost:
             leave: ends this process, so that Ray starts the actor anew.
 
         Raises:
-            RuntimeError: it was started `MAX_STARTS` times and died each time before it had finished a clip.
+            RuntimeError: it was started `MAX_STARTS` times and ended each time before it had finished a clip, or it is
+            over `recycle_above_gib` from its start.
+            Exception: what `start` raises the first time. Later it may be what a killed predecessor left: tried again.
         """
         import ray
 
         self._pool, self._attempts, self._leave = pool, attempts, leave or _end_process
-        self._start_key = f"start {ray.get_runtime_context().get_actor_id()}"
+        context = ray.get_runtime_context()
+        self._start_key = f"start {context.get_actor_id()}"
         num_starts = ray.get(attempts.begin.remote(self._start_key))
         if num_starts >= MAX_STARTS:
             raise RuntimeError(
-                f"the engine was started {num_starts} times and died each time before it had finished a clip; its log "
+                f"the engine was started {num_starts} times and ended each time before it had finished a clip; its log "
                 "in Ray's folder says why. Often it is memory: give the pool more, or lower clips_in_flight"
             )
-        self.engine = start()
+        _kill(ray.get(attempts.left_behind.remote(self._start_key)), context.get_node_id())
+        try:
+            self.engine = start()
+        except Exception:
+            if num_starts:
+                logging.getLogger(__name__).exception("the engine does not start again")
+                self._leave()
+            raise
+        ray.get(attempts.runs_on.remote(self._start_key, _children(context.get_node_id())))
+        if self._is_too_large():
+            raise RuntimeError(
+                f"the engine holds {_memory_gib():.1f} GiB when it is loaded, over recycle_above_gib="
+                f"{pool.recycle_above_gib:g}; raise it"
+            )
         self._turns = _Turns()
-        self._hung = False
 
     async def do(self, key: str, work: Callable[[Engine], Awaitable[T]]) -> T:
-        """The result of `work`, which asks the engine about the clip `key`.
+        """The result of `work`, which asks the engine about the clip that `key` stands for.
 
         Raises:
             RequestError: `engine_died` or `deadline`; and what `work` raises.
@@ -105,9 +139,9 @@ class EngineHost:
         times, words = await self._attempts.unfinished.remote(key)
         if times >= self._pool.attempts:
             await self._attempts.end.remote(key, self._start_key)
-            detail = f"its engine ended {times} times while it worked on this clip, at last on this one alone"
-            raise RequestError("engine_died", f"{detail}: {words}" if words else detail)
-        if self._hung or self._is_too_large():
+            reason, detail = words or ("engine_died", "without a word")
+            raise RequestError(reason, f"{times} times, at last while the engine worked on this clip alone: {detail}")
+        if self._is_too_large():
             async with self._turns.turn(alone=True):
                 self._leave()
         async with self._turns.turn(alone=times > 0):
@@ -115,14 +149,15 @@ class EngineHost:
             try:
                 async with asyncio.timeout(self._pool.deadline_s) as limit:
                     result = await work(self.engine)
-            except TimeoutError as error:
+            except TimeoutError:
                 if not limit.expired():
                     raise
-                self._hung = True  # it may never answer again: not to be found out on the next clip
-                await self._attempts.end.remote(key)
-                raise RequestError("deadline", f"not finished in deadline_s={self._pool.deadline_s:g} s") from error
+                detail = f"not finished in deadline_s={self._pool.deadline_s:g} s"
+                await self._attempts.failed.remote(key, "deadline", detail)
+                self._leave()
+                raise
             except EngineDead as error:
-                await self._attempts.failed.remote(key, str(error))
+                await self._attempts.failed.remote(key, "engine_died", str(error))
                 self._leave()
                 raise
             except RequestError:
@@ -133,10 +168,7 @@ class EngineHost:
 
     def _is_too_large(self) -> bool:
         limit_gib = self._pool.recycle_above_gib
-        if limit_gib is None:
-            return False
-        this = psutil.Process()
-        return sum(one.memory_info().rss for one in (this, *this.children(recursive=True))) > limit_gib * 2**30
+        return limit_gib is not None and _memory_gib() > limit_gib
 
 
 class _Turns:
@@ -172,10 +204,39 @@ class _Turns:
                 self._changed.notify_all()
 
 
+def _memory_gib() -> float:
+    """What this process and those below hold for themselves: not the frames in Ray's shared memory."""
+    total, this = 0, psutil.Process()
+    for process in (this, *this.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            memory = process.memory_info()
+            total += memory.rss - getattr(memory, "shared", 0)  # Linux tells
+    return total / 2**30
+
+
+def _children(node: str) -> list[Process]:
+    """The processes below this one."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(Process(node, child.pid, child.create_time()))
+    return found
+
+
+def _kill(processes: Sequence[Process], node: str) -> None:
+    """End those that are still there: vLLM's own processes outlive a killed actor, and hold the GPU."""
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(one.pid)
+            if one.node == node and process.create_time() == one.created_at:
+                process.kill()
+
+
 def _end_process() -> None:
     """Without a farewell: a call that Ray sees fail with its actor is made again, one that raises is an error."""
-    for child in psutil.Process().children(recursive=True):  # vLLM's own processes hold the GPU
-        child.kill()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
+    try:
+        _kill(_children(""), "")
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)

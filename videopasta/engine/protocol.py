@@ -97,12 +97,12 @@ class ModelId:
 
 
 class RequestError(Exception):
-    """This request cannot be answered, and asking again would not help: the row is quarantined, the run goes on."""
+    """A request that is not answered, and asking again would not help: its row is quarantined, the run goes on."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason = reason
-        """`prompt_too_long` or `engine_refused` or `endpoint_failed`."""
+        """`prompt_too_long`, `engine_refused` or `endpoint_failed`; of a host, `engine_died` or `deadline`."""
         self.detail = detail
 
 

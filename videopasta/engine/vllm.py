@@ -291,6 +291,8 @@ class _InProcess:
                 if isinstance(item := self._inbox.get(), _Ask):
                     self._pending[item.request_id] = item.future
             for future in self._pending.values():
+                if future.done():  # given up while it waited in the inbox
+                    continue
                 dead = EngineDead(repr(error))
                 dead.__cause__ = error
                 future.set_exception(dead)
@@ -349,7 +351,7 @@ class _OwnProcesses:
 
     async def generate(self, prompt: Any, params: Any, told: _Told | None = None) -> Any:
         from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         last = None
         try:
@@ -359,6 +361,10 @@ class _OwnProcesses:
                     told(output)
         except (VLLMClientError, ValueError) as error:
             raise _request_error(error) from error
+        except EngineGenerateError as error:  # around what a processor makes of odd input
+            if isinstance(error.__cause__, ValueError):
+                raise _request_error(error.__cause__) from error
+            raise
         except EngineDeadError as error:
             raise EngineDead(repr(error)) from error
         return last

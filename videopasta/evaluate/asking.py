@@ -1,6 +1,5 @@
 """How a model is asked: each question openly and with its options, all about a clip in flight together."""
 
-import asyncio
 from collections.abc import Sequence
 
 from videopasta.config import EvaluateConfig
@@ -8,7 +7,7 @@ from videopasta.engine import Engine, Request, RequestError, Video
 from videopasta.evaluate.grading import GRADE_SCHEMA, grading_prompt, read_grade
 from videopasta.evaluate.questions import Question
 from videopasta.evaluate.sheets import Said, Sheet
-from videopasta.generate.asking import clean, derive_seed
+from videopasta.generate.asking import clean, derive_seed, together
 
 
 def name_of(engine: Engine) -> str:
@@ -18,7 +17,7 @@ def name_of(engine: Engine) -> str:
 
 async def ask(sheet: Sheet, video: Video, engine: Engine, config: EvaluateConfig) -> Sheet:
     """`sheet` with what the model says to each question; a request at fault is a problem of its question alone."""
-    said = await asyncio.gather(*(_ask(question, video, engine, config) for question in sheet.questions))
+    said = await together(_ask(question, video, engine, config) for question in sheet.questions)
     return sheet.having(said=tuple(said), model=name_of(engine))
 
 
@@ -40,7 +39,7 @@ async def _ask(question: Question, video: Video, engine: Engine, config: Evaluat
             choices=tuple(question.letters),
         )
     try:
-        answers = await asyncio.gather(*(engine.generate(request) for request in requests.values()))
+        answers = await together(engine.generate(request) for request in requests.values())
     except RequestError as error:
         return Said(problem=f"{error.reason}: {error.detail}")
     given = dict(zip(requests, answers, strict=True))
@@ -56,7 +55,7 @@ async def _ask(question: Question, video: Video, engine: Engine, config: Evaluat
 async def grade(sheet: Sheet, engine: Engine, config: EvaluateConfig) -> Sheet:
     """`sheet` with the grader's verdicts on open answers whose truth is not known."""
     pairs = list(zip(sheet.questions, sheet.said, strict=True))
-    graded = await asyncio.gather(*(_grade(question, said, engine, config) for question, said in pairs))
+    graded = await together(_grade(question, said, engine, config) for question, said in pairs)
     return sheet.having(said=tuple(graded), grader=name_of(engine))
 
 

@@ -78,10 +78,12 @@ class AnswerActor:
         sheet = Sheet.model_validate_json(value_of(batch))
         if sheet.plan is not None:
             frames = frames_of(batch, [sheet.plan])[sheet.plan.key]
-            key = f"{sheet.questions[0].video_sha256}-{sheet.plan.key}"
-            video = Video(frames, sheet.plan.sampled_fps, key)
+            asked = sheet.questions[0]
+            video = Video(frames, sheet.plan.sampled_fps, f"{asked.video_sha256}-{sheet.plan.key}")
             try:
-                sheet = await self._host.do(key, lambda engine: ask(sheet, video, engine, self._config))
+                sheet = await self._host.do(
+                    f"answer {asked.clip}", lambda engine: ask(sheet, video, engine, self._config)
+                )
             except RequestError as error:
                 sheet = sheet.failed(f"{error.reason}: {error.detail}")
         return row(sheet.model_dump_json())

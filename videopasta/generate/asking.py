@@ -1,15 +1,18 @@
 """How stages talk to an engine: seeded by the row, counted per frame plan, JSON parsed."""
 
+import asyncio
 import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
+from typing import Any, TypeVar
 
 from videopasta.config import SamplingConfig
 from videopasta.engine import Answer, Engine, Request, Usage, Video
 from videopasta.generate.work import Calls
+
+T = TypeVar("T")
 
 
 def derive_seed(run_seed: int, *parts: object) -> int:
@@ -83,6 +86,18 @@ class Asker:
 def _least_after_first(cached: Iterable[int]) -> int | None:
     # Answers return in any order; the request that filled the cache is the one with the fewest cached tokens.
     return next(iter(sorted(cached)[1:]), None)
+
+
+async def together(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """Their results, in order. When one fails the others are given up first: none goes on behind a failed clip."""
+    tasks = [asyncio.ensure_future(one) for one in awaitables]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 class SeenVideo:

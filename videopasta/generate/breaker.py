@@ -12,7 +12,7 @@ class Breaker:
 
     def __init__(self, config: BreakerConfig) -> None:
         self._config = config
-        self._last: deque[str | None] = deque(maxlen=config.window)
+        self._last: deque[tuple[str, str] | None] = deque(maxlen=config.window)
 
     def add(self, failure: Failure | None) -> None:
         """Look at one clip's end.
@@ -22,13 +22,13 @@ class Breaker:
         """
         if failure is not None and failure.stage == "commit":
             return  # the store has the content already: nothing is wrong with it
-        self._last.append(failure.reason if failure else None)
+        self._last.append((failure.stage, failure.reason) if failure else None)
         if failure is None or len(self._last) < self._config.window:
             return
-        num_failed = Counter(self._last)[failure.reason]
+        num_failed = Counter(self._last)[failure.stage, failure.reason]
         if num_failed > self._config.max_failed_share * self._config.window:
             raise UserError(
                 f"Stopped: {num_failed} of the last {self._config.window} clips failed for one reason, "
-                f"{failure.reason} (the last: {failure.detail}). Mend its cause, then run the same command with "
-                "--retry-quarantined; if the videos are like that, raise breaker.max_failed_share."
+                f"{failure.reason} ({failure.stage}; the last: {failure.detail}). Mend its cause, then run the same "
+                "command with --retry-quarantined; if the videos are like that, raise breaker.max_failed_share."
             )

@@ -1,6 +1,5 @@
 """Stage 3: judges vote on candidates that passed the guards; `decide` makes votes a verdict (pure)."""
 
-import asyncio
 import math
 from collections.abc import Sequence
 
@@ -8,7 +7,7 @@ from pydantic import ValidationError
 
 from videopasta.config import GenerateConfig
 from videopasta.config.generate import JudgeConfig
-from videopasta.generate.asking import Asker, clean_if_text, parse_json
+from videopasta.generate.asking import Asker, clean_if_text, parse_json, together
 from videopasta.generate.work import Candidate, Verdict, Vote, Work
 from videopasta.prompts import PromptSet
 
@@ -29,19 +28,17 @@ async def vote(work: Work, asker: Asker, prompts: PromptSet, config: GenerateCon
             adversarial=candidate.adversarial,
             description=work.description,
         )
-        answers = await asyncio.gather(
-            *(
-                asker.ask(
-                    prompt,
-                    config.judge.sampling,
-                    query.failure_mode,
-                    query.text,
-                    candidate.adversary,
-                    sample,
-                    schema=vote_schema(config.judge.max_reason_chars),
-                )
-                for sample in range(config.judge.num_samples)
+        answers = await together(
+            asker.ask(
+                prompt,
+                config.judge.sampling,
+                query.failure_mode,
+                query.text,
+                candidate.adversary,
+                sample,
+                schema=vote_schema(config.judge.max_reason_chars),
             )
+            for sample in range(config.judge.num_samples)
         )
         votes = [read_vote(answer.text, asker.model) for answer in answers]
         readable = tuple(v for v in votes if v is not None)
@@ -56,7 +53,7 @@ async def vote(work: Work, asker: Asker, prompts: PromptSet, config: GenerateCon
         verdict, drop_reason = decide(candidate.votes, config.judge)
         return candidate.model_copy(update={"verdict": verdict, "drop_reason": drop_reason})
 
-    return work.having(candidates=tuple(await asyncio.gather(*map(on_candidate, work.candidates))))
+    return work.having(candidates=tuple(await together(map(on_candidate, work.candidates))))
 
 
 def vote_schema(max_reason_chars: int) -> dict[str, object]:

@@ -161,7 +161,9 @@ class EngineActor:
             play_roles, work, frames, roles, prompts=self._prompts, config=self._config, last_role=self._last_role
         )
         try:
-            return await self._host.do(f"{roles[0]} {work.clip_id}", lambda engine: play(engine=engine))
+            # Not the clip's id: the same content under another name is another row.
+            key = f"{roles[0]} {work.entry.uris[0]} {work.entry.start_s} {work.entry.end_s}"
+            return await self._host.do(key, lambda engine: play(engine=engine))
         except RequestError as error:
             stage = roles[0].partition(".")[0]
             return work.having(failure=Failure(stage=stage, reason=error.reason, detail=error.detail))

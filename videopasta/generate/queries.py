@@ -1,10 +1,9 @@
 """Stage 1: the query model watches the clip and writes aligned queries for each failure mode."""
 
-import asyncio
 from collections.abc import Mapping
 
 from videopasta.config import FailureMode, GenerateConfig
-from videopasta.generate.asking import Asker, SeenVideo, clean, parse_json
+from videopasta.generate.asking import Asker, SeenVideo, clean, parse_json, together
 from videopasta.generate.guards import words
 from videopasta.generate.work import Failure, Query, Work
 from videopasta.prompts import PromptSet
@@ -32,7 +31,7 @@ async def write_queries(
             found = distinct(found + parse_queries(answer.text))[: config.queries.per_mode]
         return found
 
-    by_mode = await asyncio.gather(*(of_mode(mode) for mode in config.failure_modes))
+    by_mode = await together(of_mode(mode) for mode in config.failure_modes)
     queries = tuple(
         Query(failure_mode=mode, index=index, text=text)
         for mode, texts in zip(config.failure_modes, by_mode, strict=True)

@@ -4,12 +4,12 @@ Each query goes its own way without waiting for the others, so all requests of t
 together: preferred answer → adversarial queries (text only) → adversarial answers.
 """
 
-import asyncio
 import random
 from collections.abc import Mapping
+from typing import Any
 
 from videopasta.config import GenerateConfig
-from videopasta.generate.asking import Asker, SeenVideo, clean, derive_seed, parse_json
+from videopasta.generate.asking import Asker, SeenVideo, clean, derive_seed, parse_json, together
 from videopasta.generate.guards import check_answer, check_pair, words
 from videopasta.generate.work import Candidate, Query, Work
 from videopasta.prompts import PromptSet
@@ -62,7 +62,7 @@ async def respond(
                 )
                 for adversary in adversaries
             ]
-        return await asyncio.gather(*(of_adversary(query, preferred, adversary) for adversary in adversaries))
+        return await together(of_adversary(query, preferred, adversary) for adversary in adversaries)
 
     async def of_adversary(query: Query, preferred: str, adversary: str) -> Candidate:
         mode = query.failure_mode
@@ -101,8 +101,8 @@ async def respond(
             drop_reason=drop_reason,
         )
 
-    of_queries = asyncio.gather(*(of_query(query) for query in work.queries))
-    description, by_query = await asyncio.gather(describe(), of_queries)
+    results: list[Any] = await together([describe(), *map(of_query, work.queries)])
+    description, *by_query = results
     return work.having(
         description=description, candidates=tuple(candidate for group in by_query for candidate in group)
     )

@@ -1,4 +1,6 @@
-"""Is a file what its container declares, and are its pictures in it? Reads headers only, decodes nothing.
+"""Is a file what its container declares, and are its pictures in it? Decodes nothing.
+
+Reads headers, and of Matroska with checksums (FFmpeg writes them) everything once more, just after the hash has.
 
 FFmpeg reads a shortened file up to its end and says nothing, or says "invalid data" for anything. The sizes
 that MP4/MOV boxes, Matroska/WebM segments, RIFF (AVI) chunks and WMV objects declare tell the cut from other
@@ -37,10 +39,11 @@ _NUMBERS = frozenset((b"\xe7", b"\xa7", b"\xab"))  # time, position, size of the
 _BLOCK_BYTES = 1 << 20
 # What may follow the first fragment.
 _FRAGMENT_BOXES = frozenset(
-    (b"styp", b"sidx", b"ssix", b"prft", b"emsg", b"moof", b"mdat", b"mfra", b"moov", b"free", b"skip", b"uuid")
+    (b"ftyp", b"styp", b"sidx", b"ssix", b"prft", b"emsg", b"moof", b"mdat", b"mfra", b"moov", b"meta", b"free",
+     b"skip", b"uuid")
 )  # fmt: skip
 _CHUNK_LISTS = frozenset((b"RIFF", b"LIST"))
-_CHUNKS_BETWEEN = _CHUNK_LISTS | {b"JUNK", b"idx1"}  # what else may follow the first chunk of a stream
+_CHUNKS_BETWEEN = _CHUNK_LISTS | {b"JUNK"}  # what else may stand between the chunks of streams
 _TRANSPORT_MARK = b"\x47"
 
 
@@ -156,29 +159,36 @@ def _fragments_break_at(file: BinaryIO, size: int) -> int | None:
     in_fragments, last_end = False, 0
     for at, kind, end in _boxes(file, size):
         in_fragments |= kind == b"moof"
-        if in_fragments and (kind not in _FRAGMENT_BOXES or not _is_filled(file, at, kind, end)):
+        if in_fragments and (
+            kind not in _FRAGMENT_BOXES or (kind == b"moof" and not _is_filled(file, at, end, b"traf"))
+        ):
             return at
         last_end = end
-    return last_end if in_fragments and last_end < size else None
+    return last_end if in_fragments and not _is_padding(file, last_end, size) else None
 
 
-def _is_filled(file: BinaryIO, at: int, kind: bytes, end: int) -> bool:
-    """Whether the boxes in a fragment's header, and in its tracks, end where it does."""
-    if kind not in (b"moof", b"traf"):
-        return True
+def _is_filled(file: BinaryIO, at: int, end: int, tracks: bytes | None = None) -> bool:
+    """Whether the boxes in a fragment's header, and in its `tracks`, end where it does."""
     last_end = at
-    for inner, inner_kind, last_end in _boxes(file, end, at + 8):
-        if not _is_filled(file, inner, inner_kind, last_end):
+    for inner, kind, last_end in _boxes(file, end, at + 8):
+        if kind == tracks and not _is_filled(file, inner, last_end):
             return False
     return last_end == end
 
 
+def _is_padding(file: BinaryIO, at: int, size: int) -> bool:
+    """Whether nothing but zero bytes is left."""
+    file.seek(at)
+    return all(not any(file.read(_BLOCK_BYTES)) for _ in range(at, size, _BLOCK_BYTES))
+
+
 def _chunks_break_at(file: BinaryIO, size: int) -> int | None:
-    end = whole = 0
-    in_media = False
+    end = whole = media_end = 0
     for at, kind, length in _chunks(file, size):
-        in_media |= kind[:2] == b"00"
-        if in_media and not kind[:2].isdigit() and kind[:2] != b"ix" and kind not in _CHUNKS_BETWEEN:
+        file.seek(at + 8)
+        if kind == b"LIST" and file.read(4) == b"movi":
+            media_end = at + 8 + length
+        elif at < media_end and not kind[:2].isdigit() and kind[:2] != b"ix" and kind not in _CHUNKS_BETWEEN:
             return at
         end = at + (12 if kind in _CHUNK_LISTS else 8 + length + length % 2)
         if kind == b"RIFF":
@@ -290,7 +300,7 @@ def _end_of_cluster(file: BinaryIO, at: int, end: int, tracks: set[int]) -> tupl
         if kind == _SIMPLE_BLOCK:
             file.seek(start)
             # Of one byte, but for tracks over 126.
-            if max(tracks, default=127) < 127 and file.read(1)[0] - 0x80 not in tracks:
+            if start == stop or (max(tracks, default=127) < 127 and file.read(1)[0] - 0x80 not in tracks):
                 return at, False
         if kind == _CRC and at == first and not _has_checksum(file, start, stop, end):
             return at, False

@@ -142,6 +142,7 @@ def _local_copy(uri: str, max_bytes: int) -> Iterator[tuple[str, str | None]]:
                     copy.write(block)
                     if copy.tell() > max_bytes:
                         raise too_large_file(f"more than {copy.tell()}", max_bytes)
+            copy.flush()
         except FileNotFoundError as error:
             raise VideoError(Reason.MISSING, f"{uri}: no such object") from error
         except PermissionError as error:
@@ -149,8 +150,7 @@ def _local_copy(uri: str, max_bytes: int) -> Iterator[tuple[str, str | None]]:
         except ForbiddenAddressError as error:
             raise VideoError(Reason.NOT_ALLOWED, f"{uri}: {error}") from error
         except OSError as error:
-            raise VideoError(Reason.FETCH_FAILED, f"{uri}: {error}") from error
-        copy.flush()
+            raise VideoError(Reason.FETCH_FAILED, f"{uri}, or its copy in {tempfile.gettempdir()}: {error}") from error
         yield copy.name, digest.hexdigest()
 
 

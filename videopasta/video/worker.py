@@ -135,7 +135,10 @@ class DecodeWorker:
         if self._child is not None and self._child.process.poll() is not None:
             self._drop()  # it died between two clips: no clip's fault
         if self._child is None:
-            self._child = _Child()
+            try:
+                self._child = _Child()
+            except OSError as error:  # no room, no memory, no file handles: this machine's
+                raise RuntimeError(f"the decoder process does not start: {error}") from error
         return self._child
 
     def _drop(self) -> None:
