@@ -11,7 +11,7 @@ import pytest
 from tests.clips import make_clip
 from tests.test_credentials import SECRET, tactless_endpoint  # noqa: F401 - a fixture
 from videopasta.config import GenerateConfig, OpenAIModel, dump_yaml
-from videopasta.config.models import PoolConfig
+from videopasta.config.models import EnginePoolConfig, PoolConfig
 from videopasta.pairs import PairStore
 
 
@@ -30,7 +30,7 @@ def test_no_secret_is_written_by_a_run(tactless_endpoint, ray_folder: Path, tmp_
     make_clip(tmp_path / "videos/clip.mp4")
     (tmp_path / "key").write_text(SECRET)
     key = {"api_key_file": str(tmp_path / "key")} if by == "file" else {"api_key_env": "MY_KEY"}
-    pool = PoolConfig(num_cpus=0.1)
+    pool = EnginePoolConfig(num_cpus=0.1)
     model = OpenAIModel(model="m", base_url=base_url, max_retries=0, pool=pool, **key)
     config = GenerateConfig(
         query_model=model, response_model=model, judge_model=(model,), decode_pool=PoolConfig(num_cpus=0.5)
