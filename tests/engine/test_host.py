@@ -166,9 +166,7 @@ def test_an_engine_that_never_gets_to_a_clip_stops_the_run(make_host):
 
 def test_an_engine_over_its_memory_from_its_start_is_a_setting_to_mend(make_host):
     """Else it would be started for ever."""
-    with pytest.raises(
-        RuntimeError, match=r"GiB when it is loaded, over recycle_above_gib=1e-06; raise it"
-    ):
+    with pytest.raises(RuntimeError, match=r"GiB when it is loaded, over recycle_above_gib=1e-06; raise it"):
         make_host(Attempts(), recycle_above_gib=1e-6)
 
 

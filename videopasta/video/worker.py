@@ -10,6 +10,7 @@ frame plans in the JSON tell. Nothing that the child says is unpickled: it has r
 not copied: numpy's memory goes straight into the socket and out of it.
 """
 
+import itertools
 import json
 import math
 import os
@@ -72,21 +73,17 @@ class DecodeWorker:
             RuntimeError: a mistake in our code in the child, with its traceback, or a child that cannot
             start.
         """
-        num_attempts = self._config.attempts
-        for attempt in range(1, num_attempts):
+        for attempt in itertools.count(1):
             try:
                 return self._decode_once(request)
             except VideoError as error:
-                if error.reason not in _OF_THE_MOMENT:
+                if error.reason not in _OF_THE_MOMENT or attempt >= self._config.attempts:
+                    raise
+            except _NoStartError:
+                if attempt >= self._config.attempts:
                     raise
             time.sleep(attempt * _PAUSE_S)
-        try:
-            return self._decode_once(request)
-        except VideoError as error:
-            if error.reason not in _OF_THE_MOMENT or num_attempts == 1:
-                raise
-            detail = f"{error.detail} (the last of {num_attempts} times)"
-            raise VideoError(error.reason, detail, error.video_sha256) from error
+        raise AssertionError("not reached")
 
     def _decode_once(self, request: ClipRequest) -> DecodedClip:
         with self._lock:
@@ -138,13 +135,17 @@ class DecodeWorker:
             try:
                 self._child = _Child()
             except OSError as error:  # no room, no memory, no file handles: this machine's
-                raise RuntimeError(f"the decoder process does not start: {error}") from error
+                raise _NoStartError(f"the decoder process does not start: {error}") from error
         return self._child
 
     def _drop(self) -> None:
         if self._child is not None:
             self._child.kill()
             self._child = None
+
+
+class _NoStartError(RuntimeError):
+    pass
 
 
 class _TooLargeError(Exception):
@@ -175,7 +176,7 @@ class _Child:
         try:
             self.ask(None, time.monotonic() + _START_DEADLINE_S)
         except (EOFError, ConnectionError, TimeoutError) as error:
-            raise RuntimeError(f"the decoder process does not start: {self.kill()}") from error
+            raise _NoStartError(f"the decoder process does not start: {self.kill()}") from error
         self.num_clips = 0
 
     def ask(
