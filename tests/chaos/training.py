@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,28 +123,32 @@ def _weights(out: Path) -> bytes:
 
 
 def main() -> None:
-    """Print a line a run and the totals; write the JSON."""
+    """Print a line a run and the totals; keep the JSON up to date."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.training", description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the first run; the others count on")
     parser.add_argument("--json", type=Path, help="write the totals here")
     options = parser.parse_args()
-    outcomes = []
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="vp-", dir="/tmp") as folder:
         laboratory = Laboratory(Path(folder))
         for seed in range(options.seed, options.seed + options.runs):
             outcomes.append(laboratory.run(seed))
             print(outcomes[-1], flush=True)
-    totals = {
+            if options.json:
+                options.json.write_text(json.dumps(total(outcomes), indent=2) + "\n")
+    print(json.dumps(total(outcomes), indent=2))
+    sys.exit(not all(one.same_losses and one.same_weights and not one.leftovers for one in outcomes))
+
+
+def total(outcomes: Sequence[Outcome]) -> dict[str, object]:
+    """Of many runs."""
+    return {
         "runs": len(outcomes), "kills": dict(Counter(outcome.victim for outcome in outcomes)),
         "same_losses": sum(outcome.same_losses for outcome in outcomes),
         "same_weights": sum(outcome.same_weights for outcome in outcomes),
         "leftovers": sum(outcome.leftovers for outcome in outcomes),
     }  # fmt: skip
-    print(json.dumps(totals, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(totals, indent=2) + "\n")
-    sys.exit(not all(one.same_losses and one.same_weights and not one.leftovers for one in outcomes))
 
 
 if __name__ == "__main__":
