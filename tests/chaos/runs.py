@@ -26,7 +26,6 @@ from videopasta.tiny.world import scenes
 
 NUM_CLIPS = 60
 CLIPS_PER_SHARD = 2
-NUM_SHARDS = NUM_CLIPS // CLIPS_PER_SHARD
 BROKEN = {"zero.mp4": b"", "text.mp4": b"no video\n" * 50}
 """Files that end in quarantine, beside the clips."""
 MAX_ATTEMPTS = 20
