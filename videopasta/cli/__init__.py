@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from videopasta.cli import align, demo, evaluate, pairs
+from videopasta.cli import align, cluster, demo, evaluate, pairs
 from videopasta.cli.options import console
 from videopasta.errors import UserError
 from videopasta.tiny.cli import app as tiny_app
@@ -21,10 +21,13 @@ app = typer.Typer(
 )
 _COMMANDS = (
     pairs.generate, pairs.inspect, pairs.audit, align.train, align.infer, evaluate.questions, evaluate.evaluate,
-    evaluate.compare, evaluate.ablate, demo.demo,
+    evaluate.compare, evaluate.ablate, demo.demo, cluster.calibrate, cluster.plan,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command()(_command)
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+)(cluster.submit)
 app.add_typer(tiny_app, name="tiny")
 _INTERRUPTED = 130  # what typer makes of Ctrl-C: it lets no KeyboardInterrupt through
 _TERMINATED = 128 + signal.SIGTERM

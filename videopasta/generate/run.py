@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from videopasta.config import GenerateConfig, OpenAIModel, VllmModel, fingerprint
@@ -36,6 +36,12 @@ class Plan:
     missing: tuple[ManifestEntry, ...]
     """The others; equal content under several names is one entry."""
     prompts: PromptSet
+
+    def only(self, num_clips: int) -> "Plan":
+        """`num_clips` of the missing ones, evenly over the list."""
+        step = max(1.0, len(self.missing) / num_clips)
+        chosen = (self.missing[int(i * step)] for i in range(min(num_clips, len(self.missing))))
+        return replace(self, missing=tuple(chosen))
 
 
 def check_config(config: GenerateConfig) -> PromptSet:

@@ -1,0 +1,74 @@
+"""`videopasta plan`: from files and options to a plan. Reads; computes nothing itself."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from videopasta.cluster.estimate import Footage, estimate
+from videopasta.cluster.instances import Fleet, InstanceType, NodeGroup, load_instances, read_fleet
+from videopasta.cluster.plan import Plan, make_plan, place, pools_of
+from videopasta.cluster.profile import read_profile
+from videopasta.config import GenerateConfig
+from videopasta.errors import UserError
+from videopasta.prompts import load_prompts
+
+
+def foretell(
+    config: GenerateConfig,
+    videos: int,
+    *,
+    fleet_file: Path | None,
+    calibration: Path | None,
+    instances_file: Path | None,
+    footage: Footage,
+    launch_s: float,
+    spot_mean_h: float,
+) -> Plan:
+    """The plan of a run over `videos`; see `make_plan`.
+
+    Raises:
+        UserError: a file's mistake, a pool that fits nowhere, a model that can only be measured.
+    """
+    if fleet_file is None:
+        fleet = this_machine()
+        launch_s = 0.0
+    else:
+        fleet = read_fleet(str(fleet_file), load_instances(str(instances_file) if instances_file else None))
+    if calibration is not None:
+        profile = read_profile(calibration)
+    else:
+        placed = place(pools_of(config), fleet)
+        hosts: Mapping[str, InstanceType] = {name: where.group.instance for name, where in placed.items()}
+        profile = estimate(config, load_prompts(config.prompts), footage, hosts)
+    return make_plan(profile, config, fleet, videos, launch_s=launch_s, spot_mean_h=spot_mean_h)
+
+
+def footage(seconds: float, size: str) -> Footage:
+    """From the options of `videopasta plan`.
+
+    Raises:
+        UserError: `size` is not WIDTHxHEIGHT.
+    """
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise UserError(f"--size {size}: not WIDTHxHEIGHT, as 640x360")
+    return Footage(seconds=seconds, width=int(width), height=int(height))
+
+
+def this_machine() -> Fleet:
+    """The machine of this process: one node that is there, without a price."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    machine = InstanceType(
+        name="this machine",
+        cloud="here",
+        vcpus=os.cpu_count() or 1,
+        memory_gib=psutil.virtual_memory().total / 2**30,
+        gpus=gpus,
+        gpu=torch.cuda.get_device_name(0) if gpus else None,
+    )
+    node = NodeGroup(machine.name, machine, 1, 1, spot=False, cpus=machine.vcpus, gpus=gpus, resources={})
+    return Fleet(machine.name, None, (node,), idle_timeout_s=0.0)
