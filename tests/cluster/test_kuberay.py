@@ -1,3 +1,4 @@
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -100,7 +101,7 @@ def test_job_runs_a_command_and_a_configuration_that_are_in_the_image():
     for path in paths:
         assert (REPOSITORY / path).is_file()
         assert re.search(rf"^COPY .* {path.partition('/')[0]} {path.partition('/')[0]}$", copied, re.M)
-    settings = [word for before, word in zip(words, words[1:], strict=False) if before == "--set"]
+    settings = [word for before, word in itertools.pairwise(words) if before == "--set"]
     config = load_config(GenerateConfig, REPOSITORY / paths[1], settings)
     assert config.judge_model[0].pool.resources == {"judge": 1}
 

@@ -166,7 +166,8 @@ def _instance(name: str, table: Mapping[str, Mapping[str, dict[str, Any]]], sour
     gpu = values.get("gpu")
     if gpu is not None and gpu not in table["gpu_types"]:
         raise UserError(f"{source}: instances.{name}.gpu is {gpu!r}, which is none of gpu_types; add it there")
-    peaks = {_GPU_KEYS.get(key, key): value for key, value in table["gpu_types"].get(gpu, {}).items()}
+    described = table["gpu_types"][gpu] if gpu is not None else {}
+    peaks = {_GPU_KEYS.get(key, key): value for key, value in described.items()}
     prices = {_PRICE_KEYS.get(key, key): value for key, value in table["prices_usd"].get(name, {}).items()}
     try:
         return InstanceType.model_validate({"name": name} | peaks | prices | values)
@@ -185,9 +186,10 @@ def _refuse(error: ValidationError, where: str) -> NoReturn:
 def _group(
     name: str, values: Any, cloud: Cloud, most: int, instances: Mapping[str, InstanceType], path: str
 ) -> NodeGroup:
-    node = values.get("node_config") if isinstance(values, dict) else None
     key = {"aws": "InstanceType", "gcp": "machineType"}[cloud]
-    wanted = node.get(key) if isinstance(node, dict) else None
+    node = values.get("node_config") if isinstance(values, dict) else None
+    node = node if isinstance(node, dict) else {}
+    wanted = node.get(key)
     where = f"{path}: available_node_types.{name}"
     if not isinstance(wanted, str):
         raise UserError(f"{where}.node_config.{key} is missing; name an instance type of {cloud}")
