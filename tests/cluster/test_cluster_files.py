@@ -1,4 +1,5 @@
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -104,6 +105,20 @@ def test_what_is_copied_to_the_nodes_is_there(file: str):
     commands = " ".join([*config["setup_commands"], *config["head_setup_commands"]])
     for lock in re.findall(r"~/videopasta/(requirements/\S+)", commands):
         assert (REPOSITORY / lock).is_file()
+
+
+def test_commands_are_shell(file: str):
+    """A mistake would show on the first node, after minutes."""
+    config = read(file)
+    for key in ("setup_commands", "head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"):
+        for command in config[key]:
+            subprocess.run(["bash", "-n", "-c", command], check=True)
+
+
+def test_head_may_end_the_nodes_of_this_cluster():
+    """The policy names it; under another name nodes would run for ever."""
+    text = (REPOSITORY / "deploy/aws-iam.yaml").read_text(encoding="utf-8")
+    assert f'{{"ec2:ResourceTag/ray-cluster-name": {read("cluster.yaml")["cluster_name"]}}}' in text
 
 
 def test_workers_hold_no_keys():
