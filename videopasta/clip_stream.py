@@ -55,6 +55,7 @@ def pool_options(pool: PoolConfig) -> dict[str, Any]:
         "num_cpus": pool.num_cpus,
         "num_gpus": pool.num_gpus,
         "memory": pool.memory_gib * 2**30 or None,
+        "resources": pool.resources or None,
         "compute": ray.data.ActorPoolStrategy(
             min_size=pool.min_size,
             max_size=pool.max_size,

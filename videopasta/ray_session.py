@@ -123,12 +123,21 @@ def check_pools(pools: Sequence[PoolConfig], available: Mapping[str, float], des
             f"{has_cpus:g}, {has_gpus:g} and {has_memory_gib:.1f}:\n{described}\n"
             "Use a configuration for this machine (configs/ has some), or a cluster with `ray job submit`."
         )
+    for name in sorted({name for pool in pools for name in pool.resources}):
+        needed = sum(pool.min_size * pool.resources.get(name, 0) for pool in pools)
+        if needed > available.get(name, 0):
+            raise UserError(
+                f"The pools need {needed:g} of the custom resource {name!r}, this machine has "
+                f"{available.get(name, 0):g}:\n{described}\n"
+                "Custom resources pin pools to a cluster's node groups: leave `resources` out on one machine."
+            )
 
 
 def pool_text(pool: PoolConfig) -> str:
     """A pool for people."""
+    custom = "".join(f" and {amount:g} {name}" for name, amount in pool.resources.items())
     return (
-        f"{pool.min_size} to {pool.max_size} actors of {pool.num_cpus:g} CPU and {pool.num_gpus:g} GPU, "
+        f"{pool.min_size} to {pool.max_size} actors of {pool.num_cpus:g} CPU and {pool.num_gpus:g} GPU{custom}, "
         f"{pool.clips_in_flight} clips each"
     )
 

@@ -72,6 +72,8 @@ def another(value: object) -> object:
             return value + "-changed"
         case None:
             return "changed"
+        case dict():
+            return {**value, "changed": 1.0}
         case tuple():
             return value[::-1]
     raise TypeError(f"no other value for {value!r}")

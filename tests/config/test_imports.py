@@ -4,7 +4,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("package", ["videopasta.config", "videopasta.prompts"])
+@pytest.mark.parametrize("package", ["videopasta.cluster", "videopasta.config", "videopasta.prompts"])
 def test_package_imports_without_what_is_heavy(package: str):
     """A configuration is checked at once, and where none of the heavy packages is installed."""
     heavy = ["torch", "ray", "vllm", "av", "transformers", "numpy", "pyarrow"]

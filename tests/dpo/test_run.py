@@ -22,7 +22,7 @@ from tests.dpo.trainings import (
 from videopasta.config import dump_yaml
 from videopasta.config.train import WorkersConfig
 from videopasta.dpo.fit import BEST
-from videopasta.dpo.run import _best
+from videopasta.dpo.run import _best, _resources
 from videopasta.dpo.trackers import read_metrics
 
 WATCHED = ("loss", "nll", "reward_chosen", "reward_rejected", "grad_norm", "validation/reward_accuracy")
@@ -74,6 +74,21 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert a.keys() == b.keys()
         for name in set(WATCHED) & a.keys():
             assert a[name] == pytest.approx(b[name], rel=1e-6), (a["step"], name)
+
+
+def test_workers_reserve_what_they_are_given():
+    """By Ray's names; what pins them to a node group beside the rest."""
+    assert _resources(WorkersConfig(num_cpus=2)) == {"CPU": 2.0}
+    pinned = WorkersConfig(num_cpus=8, num_gpus=1, resources={"train": 1})
+    assert _resources(pinned) == {"CPU": 8.0, "GPU": 1.0, "train": 1.0}
+
+
+def test_a_pinned_training_on_one_machine_is_told(train, folder):
+    """Ray would wait for a node that never comes."""
+    process = train(folder / "pinned", "workers.resources={train: 1}")
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 2, output
+    assert "workers want 2 of the custom resource 'train', which only a cluster has" in output.replace("\n", " ")
 
 
 def test_a_run_leaves_a_model_its_curves_and_its_numbers(unbroken):

@@ -70,6 +70,12 @@ def test_pools_that_do_not_fit_are_told_with_what_there_is():
     hungry = make_config().model_copy(update={"decode_pool": PoolConfig(num_cpus=0.5, memory_gib=1.5)})
     with pytest.raises(UserError, match=r"and 1\.5 GiB of memory, this machine has 1\.5, 2 and 1\.0"):
         check_resources(hungry, enough)
+    pinned = make_config().model_copy(update={"decode_pool": PoolConfig(num_cpus=0.5, resources={"decode": 1})})
+    check_resources(pinned, enough | {"decode": 1.0})
+    with pytest.raises(
+        UserError, match=r"need 1 of the custom resource 'decode', this machine has 0:\n.*and 1 decode,"
+    ):
+        check_resources(pinned, enough)
 
 
 def test_folder_depends_on_settings_and_prompts_not_on_pools(tmp_path: Path):

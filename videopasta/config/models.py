@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from videopasta.config.video import OPERATIONAL, Frozen
@@ -11,6 +11,21 @@ from videopasta.credentials import credential_in
 
 HIDDEN = "hidden"
 """Type of a mistake whose value is not shown: it may be a secret."""
+
+_RAYS_OWN = frozenset(("cpu", "gpu", "memory", "object_store_memory"))
+
+
+def _custom(resources: dict[str, float]) -> dict[str, float]:
+    for name, amount in resources.items():
+        if name.lower() in _RAYS_OWN or not name:
+            raise ValueError(f"{name!r} is no custom resource: CPUs, GPUs and memory have keys of their own")
+        if amount <= 0 or (amount > 1 and not amount.is_integer()):
+            raise ValueError(f"{name}={amount:g}: give a share of 1, or a whole number above 0; Ray counts no other")
+    return resources
+
+
+CustomResources = Annotated[dict[str, float], AfterValidator(_custom)]
+"""Amounts of Ray's custom resources, by the names that the cluster's node groups give them."""
 
 
 class PoolConfig(Frozen):
@@ -26,6 +41,9 @@ class PoolConfig(Frozen):
     """GPUs reserved per actor: the tensor parallel size of its engine."""
     memory_gib: float = Field(default=0.0, ge=0)
     """Memory reserved per actor, in GiB, so that no node gets more actors than it can hold; 0: none."""
+    resources: CustomResources = Field(default={})
+    """Custom resources reserved per actor, to pin the pool to a node group: `{judge: 1}` (cluster.yaml has the
+    names)."""
     clips_in_flight: int = Field(default=4, ge=1)
     """Clips worked on at once by one actor; all requests of each are in flight together."""
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from videopasta.config.generate import FAILURE_MODES, FailureMode
+from videopasta.config.models import CustomResources
 from videopasta.config.video import OPERATIONAL, DecodeConfig, Frozen
 
 
@@ -114,6 +115,8 @@ class WorkersConfig(Frozen):
     """CPUs reserved per worker."""
     num_gpus: float = Field(default=0.0, ge=0)
     """GPUs per worker: 1, or 0 for CPU."""
+    resources: CustomResources = Field(default={})
+    """Custom resources reserved per worker, to pin them to a node group: `{train: 1}` (cluster.yaml has the names)."""
     max_failures: int = Field(default=3, ge=-1)
     """Worker failures after which the run goes on from its last checkpoint; -1: without end."""
 

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from videopasta import storage
 from videopasta.config import TrainConfig, fingerprint
+from videopasta.config.train import WorkersConfig
 from videopasta.dpo.data import COLUMNS, Selection, digest_rows, pair_files, read_pairs, select
 from videopasta.dpo.trackers import check_tracking
 from videopasta.engine.models import absolute, check_model
@@ -125,7 +126,7 @@ def _train(plan: Plan, pairs: str, out: str, config: TrainConfig, run_file: RunF
         from videopasta.dpo.progress import Progress
 
         if is_local:
-            _check_gpus(config)
+            _check_room(config)
         with Progress(console, run) as progress:
             result = _fit(plan, pairs, out, config, run)
         if progress.news.failure:
@@ -139,15 +140,22 @@ def _train(plan: Plan, pairs: str, out: str, config: TrainConfig, run_file: RunF
     return outcome
 
 
-def _check_gpus(config: TrainConfig) -> None:
+def _check_room(config: TrainConfig) -> None:
     import ray
 
-    needed, there = config.workers.min_num * config.workers.num_gpus, ray.cluster_resources().get("GPU", 0)
+    workers, available = config.workers, ray.cluster_resources()
+    needed, there = workers.min_num * workers.num_gpus, available.get("GPU", 0)
     if needed > there:
         raise UserError(
             f"workers want {needed:g} GPUs, this machine has {there:g}; set workers.num_gpus=0 and dtype=float32 for "
             "its processor, or submit the job to a cluster"
         )
+    for name, amount in workers.resources.items():
+        if workers.min_num * amount > available.get(name, 0):
+            raise UserError(
+                f"workers want {workers.min_num * amount:g} of the custom resource {name!r}, which only a cluster has; "
+                "leave workers.resources out on one machine"
+            )
 
 
 def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any:
@@ -177,7 +185,7 @@ def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any
         scaling_config=ScalingConfig(
             num_workers=workers.min_num if workers.min_num == workers.max_num else (workers.min_num, workers.max_num),  # type: ignore[arg-type]
             use_gpu=workers.num_gpus > 0,
-            resources_per_worker={"CPU": workers.num_cpus} | ({"GPU": workers.num_gpus} if workers.num_gpus else {}),
+            resources_per_worker=_resources(workers),
         ),
         datasets={
             "pairs": ray.data.read_parquet(
@@ -208,6 +216,12 @@ def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any
                 raise cause from error
         raise
     return result
+
+
+def _resources(workers: WorkersConfig) -> dict[str, float]:
+    """What one worker reserves, by Ray's names."""
+    gpus = {"GPU": workers.num_gpus} if workers.num_gpus else {}
+    return {"CPU": workers.num_cpus} | gpus | workers.resources
 
 
 def _user_error(error: BaseException | None) -> UserError | None:
