@@ -20,8 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    pairs.generate, pairs.inspect, pairs.audit, align.train, align.infer, evaluate.questions, evaluate.evaluate,
-    evaluate.compare, evaluate.ablate, demo.demo, cluster.calibrate, cluster.plan,
+    pairs.generate, pairs.inspect, pairs.audit, align.train, align.infer, align.align, evaluate.questions,
+    evaluate.evaluate, evaluate.compare, evaluate.ablate, demo.demo, cluster.calibrate, cluster.plan,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command()(_command)

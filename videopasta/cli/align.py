@@ -1,5 +1,7 @@
 """From pairs to a model, and a look at it."""
 
+import tempfile
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -28,6 +30,58 @@ def train(
         return
     outcome = run.train(plan, pairs, out, settings, console)
     console.print(f"{outcome.model}: the model after step {outcome.step}, for transformers and vLLM", highlight=False)
+
+
+def align(
+    videos: Annotated[str, typer.Option(help="Makes the pairs; as of generate")],
+    unseen: Annotated[
+        str, typer.Option(help="Other videos, for the questions; or a local folder of rendered clips with their truth")
+    ],
+    out: Annotated[str, typer.Option(help="Gets pairs/, aligned/, questions/, before/, after/ and report/")],
+    generate_config: Annotated[Path | None, typer.Option(help="YAML file of the pairs. Default: the paper's")] = None,
+    train_config: Annotated[Path | None, typer.Option(help="YAML file of the training")] = None,
+    evaluate_config: Annotated[Path | None, typer.Option(help="YAML file of the evaluations")] = None,
+) -> None:
+    """From videos to an aligned model and whether it is better: generate, train, evaluate, compare. Continues."""
+    from pyarrow import fs as pafs
+
+    from videopasta import storage
+    from videopasta.cli.evaluate import compare, evaluate, questions
+    from videopasta.cli.pairs import generate
+    from videopasta.config import EvaluateConfig, TrainConfig, load_config
+    from videopasta.tiny.truth import FILE_NAME
+
+    base = load_config(TrainConfig, train_config, []).model
+    pairs, aligned, asked, before, after, report = (
+        storage.join(out, name) for name in ("pairs", "aligned", "questions", "before", "after", "report")
+    )
+    console.rule("1. Pairs", align="left")
+    generate(videos, pairs, generate_config)
+
+    console.rule("2. Training on the pairs", align="left")
+    train(pairs, aligned, train_config)
+
+    console.rule("3. Questions about unseen videos", align="left")
+    source = unseen
+    if not (storage.is_local(unseen) and storage.exists(storage.join(unseen, FILE_NAME))):
+        source = storage.join(out, "unseen")
+        generate(unseen, source, generate_config)
+    template = load_config(EvaluateConfig, evaluate_config, []).prompt_template
+    questions(source, asked, prompt_template=template)
+
+    console.rule("4. Before and after", align="left")
+    for model, folder in ((base, before), (storage.join(aligned, "model"), after)):
+        evaluate(folder, model, asked, pairs, aligned, config=evaluate_config)
+
+    console.rule("5. Is it better?", align="left")
+    if storage.is_local(out):
+        compare(before, [after], report)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        compare(before, [after], folder)
+        filesystem, path = storage.resolve(report)
+        pafs.copy_files(folder, path, destination_filesystem=filesystem)
+    console.print(f"copied to {report}", highlight=False)
 
 
 def infer(

@@ -19,7 +19,7 @@ SHIPPED = Path(__file__).parent / "instances.yaml"
 IDLE_TIMEOUT_MINUTES = 5
 """Ray's, where a cluster file gives none."""
 
-Cloud = Literal["aws", "gcp"]
+Cloud = Literal["aws", "gcp", "here"]
 _CLOUDS = ("aws", "gcp")
 _SECTIONS = ("gpu_types", "instances", "prices_usd")
 _GPU_KEYS = {"memory_gib": "gpu_memory_gib", "bf16_tflops": "gpu_bf16_tflops", "bandwidth_gb_s": "gpu_bandwidth_gb_s"}
@@ -86,8 +86,8 @@ class Fleet:
 
     name: str
     """Of the cluster."""
-    head: InstanceType
-    """It runs all the time, and does no work."""
+    head: InstanceType | None
+    """It runs all the time, and does no work. None: of one machine."""
     groups: tuple[NodeGroup, ...]
     """Of workers, in the order of the file."""
     idle_timeout_s: float

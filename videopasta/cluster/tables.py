@@ -36,7 +36,8 @@ def plan_tables(plan: Plan) -> list[RenderableType]:
             f"{pool.clips_per_h:,.0f}", f"{shares[pool.name]:.0%}", str(pool.recommended),
         )  # fmt: skip
     totals = Table(title=f"{plan.videos:,} videos", show_header=False, title_justify="left")
-    totals.add_column(), totals.add_column(justify="right")
+    totals.add_column()
+    totals.add_column(justify="right")
     totals.add_row("time", duration(plan.simulated.wall_s))
     totals.add_row("held up by", plan.bottleneck.name)
     for name, hours in plan.node_h.items():
