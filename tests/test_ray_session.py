@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -103,8 +103,10 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def started_head(home: Path, folder: Path, token: str | None = None, **more: str) -> Iterator[SimpleNamespace]:
-    """A head as docs/security.md starts one, on ports of its own, ended by its process id."""
+def started_head(
+    home: Path, folder: Path, token: str | None = None, *, arguments: Sequence[str] = (), **more: str
+) -> Iterator[SimpleNamespace]:
+    """A head as docs/security.md starts one, on ports of its own, in the environment `more`, ended by its process id."""
     names = (
         "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
         "metrics-export-port", "ray-client-server-port", "node-manager-port", "object-manager-port",
@@ -112,7 +114,7 @@ def started_head(home: Path, folder: Path, token: str | None = None, **more: str
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     command = [str(RAY_COMMAND), "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=1",
                "--object-store-memory=100000000", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
-               f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items())]  # fmt: skip
+               f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items()), *arguments]  # fmt: skip
     log = home / "log.txt"
     with log.open("w") as stream:
         process = subprocess.Popen(
