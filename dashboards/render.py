@@ -86,8 +86,7 @@ def render(board: Mapping[str, Any], picture: Path, **asked: Any) -> None:
         if panel["type"] == "row":
             figure.text(0.01, top - 0.6 / rows, panel["title"], size=9, weight="bold", color=_INK, va="center")
             continue
-        title = figure.text(left + 0.01, top - 0.6 / rows, panel["title"], size=7, color=_INK, va="center")
-        assert title is not None
+        figure.text(left + 0.01, top - 0.6 / rows, panel["title"], size=7, color=_INK, va="center")
         series = series_of(panel=panel, **asked)
         if panel["type"] == "stat":
             shown = _format(panel["fieldConfig"]["defaults"]["unit"])(series[0][1][-1][1], 0) if series else "No data"

@@ -106,7 +106,7 @@ def free_ports(count: int) -> list[int]:
 def started_head(
     home: Path, folder: Path, token: str | None = None, *, arguments: Sequence[str] = (), **more: str
 ) -> Iterator[SimpleNamespace]:
-    """A head as docs/security.md starts one, on ports of its own, in the environment `more`, ended by its process id."""
+    """A head as docs/security.md starts one, on ports of its own, ended by its process id; `more`: environment."""
     names = (
         "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
         "metrics-export-port", "ray-client-server-port", "node-manager-port", "object-manager-port",

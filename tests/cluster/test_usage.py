@@ -1,8 +1,9 @@
 """Nodes, GPUs and cost of a cluster."""
 
+from types import SimpleNamespace
 from typing import Any
 
-from videopasta.cluster.usage import Usage, nodes_of, usage_of
+from videopasta.cluster.usage import Usage, nodes_of, prices_of, usage_of
 
 PRICES = {("g6e.xlarge", "spot"): 0.8, ("g6e.xlarge", "on-demand"): 1.9}
 
@@ -29,3 +30,12 @@ def test_what_has_no_price_costs_nothing_and_is_told():
 def test_dead_nodes_do_not_count():
     """Ray remembers them."""
     assert nodes_of([make_node(alive=False)]) == ()
+
+
+def test_instance_types_without_a_price_are_left_out():
+    """Some are not rented out as spot."""
+    types = {
+        "a": SimpleNamespace(on_demand_usd=2.0, spot_usd=0.5),
+        "b": SimpleNamespace(on_demand_usd=3.0, spot_usd=None),
+    }
+    assert prices_of(types) == {("a", "on-demand"): 2.0, ("a", "spot"): 0.5, ("b", "on-demand"): 3.0}
