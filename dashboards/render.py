@@ -7,6 +7,7 @@ The grid, titles, units and expressions are those of the JSON; colours are not G
 """
 
 import argparse
+import io
 import json
 import math
 import time
@@ -19,9 +20,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from PIL import Image
 
 PROMETHEUS = "http://localhost:9090"
 _POINTS = 200
+_DPI, _COLOURS = 100, 64
 _UNIT_INCHES = 0.5, 0.36
 """Width and height of a cell of the grid."""
 _INK, _PALE = "#24292f", "#8c959f"
@@ -93,10 +96,13 @@ def render(board: Mapping[str, Any], picture: Path, **asked: Any) -> None:
             figure.text(left + 0.01, top - h * 0.55 / rows, shown, size=17, color="#1a7f37", va="center")
             continue
         # Room for the numbers on the left, the title above, the legend below.
-        axes = figure.add_axes((left + 0.045, top - (h - 2.3) / rows, w / 24 - 0.06, (h - 3.4) / rows))
+        axes = figure.add_axes((left + 0.045, top - (h - 1.9) / rows, w / 24 - 0.06, (h - 3.0) / rows))
         _draw(axes, panel, series)
-    figure.savefig(picture, dpi=80, pil_kwargs={"optimize": True})
+        axes.set_xlim(asked["start"], asked["end"])
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=_DPI)
     plt.close(figure)
+    Image.open(drawn).convert("RGB").quantize(_COLOURS).save(picture, optimize=True)
 
 
 def _draw(axes: Axes, panel: Mapping[str, Any], series: list[tuple[str, list[tuple[float, float]]]]) -> None:

@@ -120,12 +120,14 @@ class Meter:
             self._send(key, read)
 
     def close(self) -> None:
-        """Set nothing again; what is not sent yet, Ray sends when it is left."""
+        """Set each gauge for the last time: Ray sends what it has when it is left."""
         self._ended.set()
         self._heart.join()
 
     def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT_S):
+        goes_on = True
+        while goes_on:
+            goes_on = not self._ended.wait(HEARTBEAT_S)
             with self._lock:
                 for key, read in self._gauges.items():
                     self._send(key, read)

@@ -24,7 +24,7 @@ from videopasta.tiny.world import scenes
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 WINDOW = "20s"
 """Over which rates are taken: four of Ray's reports."""
-NUM_CLIPS, NUM_MISSING = 14, 8
+NUM_CLIPS, NUM_MISSING = 48, 24
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def training(cluster, generation, tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("training")
     write_rows(make_rows(folder / "videos", num_clips=10), folder / "pairs/part-0.parquet")
     workers = WorkersConfig(min_num=1, max_num=1, num_cpus=1)
-    config = make_config(folder, epochs=12, every_steps=10, workers=workers)
+    config = make_config(folder, epochs=80, every_steps=40, workers=workers)
     (folder / "train.yaml").write_text(dump_yaml(config))
     started = time.time()
     process = cluster.start(
@@ -157,7 +157,7 @@ def test_cost_is_time_times_price(cluster, generation):
 
 
 def test_many_failing_clips_raise_the_alert(cluster, generation):
-    """A third of the run's clips were missing files."""
+    """A third of the run's clips are missing files."""
     alert = f'ALERTS{{alertname="VideopastaQuarantineSurge",alertstate="firing",run="{generation.run}"}}'
     until(lambda: value_of(cluster.prometheus, f"max_over_time({alert}[30m])") == 1, 60, "the alert fires")
 

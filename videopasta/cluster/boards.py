@@ -215,10 +215,9 @@ GENERATION = Board(
                 ),
                 graph(
                     "Clips quarantined", "none",
-                    "A few bad files are normal. Many of one reason: a wrong mount, a dead endpoint, a too small "
-                    "deadline. Mend it, then run with --retry-quarantined.",
+                    "No data: none. A few bad files are normal. Many of one reason: a wrong mount, a dead endpoint, a "
+                    "too small deadline. Mend it, then run with --retry-quarantined.",
                     (total("generate_clips_quarantined", "stage, reason"), "{{stage}}: {{reason}}"),
-                    (so_far("generate_clips_quarantined"), "all"),
                     stacked=True,
                 ),
             ),
