@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -93,9 +94,15 @@ def test_a_ray_made_here_listens_on_loopback_and_asks_for_a_token(ray_folder: Pa
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
+    """Of those that the kernel gives to nobody: one of its own could be an outgoing connection's before it is used."""
+    sockets: list[socket.socket] = []
+    while len(sockets) < count:
+        one = socket.socket()
+        sockets.append(one)
+        try:
+            one.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
+        except OSError:
+            sockets.pop().close()
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
         one.close()
