@@ -17,6 +17,11 @@ os.environ["HOME"] = _HOME
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Of `cluster/test_dashboards.py`."""
+    parser.addoption("--boards", help="draw the dashboards, as the proof's run fills them, into this folder")
+
+
 @pytest.fixture(scope="module")
 def ray_folder() -> Iterator[Path]:
     """A folder for a Ray of the module's own, with a short path: Ray's sockets must fit in 107 characters."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,9 +94,15 @@ def test_a_ray_made_here_listens_on_loopback_and_asks_for_a_token(ray_folder: Pa
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
+    """Of those that the kernel gives to nobody: one of its own could be an outgoing connection's before it is used."""
+    sockets: list[socket.socket] = []
+    while len(sockets) < count:
+        one = socket.socket()
+        sockets.append(one)
+        try:
+            one.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
+        except OSError:
+            sockets.pop().close()
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
         one.close()
@@ -103,8 +110,10 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def started_head(home: Path, folder: Path, token: str | None = None, **more: str) -> Iterator[SimpleNamespace]:
-    """A head as docs/security.md starts one, on ports of its own, ended by its process id."""
+def started_head(
+    home: Path, folder: Path, token: str | None = None, *, arguments: Sequence[str] = (), **more: str
+) -> Iterator[SimpleNamespace]:
+    """A head as docs/security.md starts one, on ports of its own, ended by its process id; `more`: environment."""
     names = (
         "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
         "metrics-export-port", "ray-client-server-port", "node-manager-port", "object-manager-port",
@@ -112,7 +121,7 @@ def started_head(home: Path, folder: Path, token: str | None = None, **more: str
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     command = [str(RAY_COMMAND), "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=1",
                "--object-store-memory=100000000", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
-               f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items())]  # fmt: skip
+               f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items()), *arguments]  # fmt: skip
     log = home / "log.txt"
     with log.open("w") as stream:
         process = subprocess.Popen(

@@ -14,7 +14,7 @@ from ray.autoscaler._private.resource_demand_scheduler import (
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.conftest import REPOSITORY
-from videopasta.cluster import load_instances
+from videopasta.cluster.instances import load_instances
 from videopasta.config import EvaluateConfig, GenerateConfig, PoolConfig, TrainConfig, load_config
 
 LAUNCHER_FILES = ("cluster.yaml", "deploy/cluster-gcp.yaml")

@@ -16,7 +16,7 @@ from tests.cluster.files import (
     training,
 )
 from tests.conftest import REPOSITORY
-from videopasta.cluster import load_instances, read_fleet
+from videopasta.cluster.instances import load_instances, read_fleet
 
 DISK_GIB = {"head": 100, "decode": 200, "generate": 500, "judge": 500, "train": 600}
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from videopasta.cluster import load_instances, read_fleet
+from videopasta.cluster.instances import load_instances, read_fleet
 from videopasta.cluster.instances import SHIPPED
 from videopasta.errors import UserError
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from videopasta.cli import align, cluster, demo, evaluate, pairs
+from videopasta.cli.dashboards import app as dashboards_app
 from videopasta.cli.options import console
 from videopasta.errors import UserError
 from videopasta.tiny.cli import app as tiny_app
@@ -29,6 +30,7 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 )(cluster.submit)
 app.add_typer(tiny_app, name="tiny")
+app.add_typer(dashboards_app, name="dashboards")
 _INTERRUPTED = 130  # what typer makes of Ctrl-C: it lets no KeyboardInterrupt through
 _TERMINATED = 128 + signal.SIGTERM
 

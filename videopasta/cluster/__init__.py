@@ -1,8 +1,1 @@
-"""What a cluster is made of: cloud instances, their prices, and the node groups of a cluster file.
-
-Imports neither torch nor ray.
-"""
-
-from videopasta.cluster.instances import Fleet, InstanceType, NodeGroup, load_instances, read_fleet
-
-__all__ = ["Fleet", "InstanceType", "NodeGroup", "load_instances", "read_fleet"]
+"""Around a run on a cluster: what it will take, how it gets there, what it uses, and what shows it."""

@@ -20,6 +20,7 @@ import pyarrow.fs as pafs
 from rich.console import Console
 
 from videopasta import storage
+from videopasta.cluster.usage import UsageMeter
 from videopasta.config import TrainConfig, fingerprint
 from videopasta.config.train import WorkersConfig
 from videopasta.dpo.data import COLUMNS, Selection, digest_rows, pair_files, read_pairs, select
@@ -127,7 +128,7 @@ def _train(plan: Plan, pairs: str, out: str, config: TrainConfig, run_file: RunF
 
         if is_local:
             _check_room(config)
-        with Progress(console, run) as progress:
+        with Progress(console, run) as progress, UsageMeter(run):
             result = _fit(plan, pairs, out, config, run)
         if progress.news.failure:
             raise UserError(progress.news.failure)

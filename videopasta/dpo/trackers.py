@@ -12,16 +12,34 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from videopasta import storage
+from videopasta.config import FAILURE_MODES
 from videopasta.config.train import TrackingConfig
 from videopasta.errors import UserError
+from videopasta.telemetry import Meter, Metric, Pace, sample
 
 METRICS_FILE = "metrics.csv"
 _FLUSH_S = 15.0
-_EXPORTED = (
-    "loss", "nll", "reward_chosen", "reward_rejected", "reward_margin", "reward_accuracy", "logp_chosen",
-    "logp_rejected", "grad_norm", "learning_rate", "pairs_per_s", "tokens_per_s", "tokens_saved", "mfu", "epoch",
+_P = "videopasta_train"
+_OF_A_STEP = (
+    "loss", "nll", "reward_chosen", "reward_rejected", "logp_chosen", "logp_rejected", "grad_norm", "learning_rate",
+    "pairs_per_s", "tokens_per_s", "tokens_saved", "mfu", "epoch", "data_s", "vision_s", "language_s",
 )  # fmt: skip
 _BY_MODE = ("reward_margin", "reward_accuracy")
+METRICS = (
+    *(Metric("gauge", f"{_P}_{name}", f"{name} of the newest training step") for name in _OF_A_STEP),
+    *(Metric("gauge", f"{_P}_{name}", f"{name} of the newest training step", ("failure_mode",)) for name in _BY_MODE),
+    *(
+        Metric("gauge", f"{_P}_validation_{name}", f"{name} of held-out pairs, at the newest look", ("failure_mode",))
+        for name in _BY_MODE
+    ),
+    Metric("gauge", f"{_P}_steps_left", "Steps until the last"),
+    Metric("gauge", f"{_P}_eta_seconds", "Seconds until the last step at the pace of the last ones"),
+    Metric("gauge", f"{_P}_run_active", "1 while steps are done, 0 when they end"),
+    Metric("counter", f"{_P}_steps", "Steps done"),
+    Metric("counter", f"{_P}_pairs", "Pairs trained on"),
+    Metric("counter", f"{_P}_tokens", "Tokens trained on"),
+    Metric("counter", f"{_P}_seconds", "Seconds of steps"),
+)
 
 
 class Tracker(Protocol):
@@ -91,48 +109,41 @@ def read_metrics(out: str) -> list[dict[str, float]]:
 
 
 class RayMetrics:
-    """Gauges and counters of `ray.util.metrics`, as `ray_videopasta_train_...` on Ray's Prometheus endpoint."""
+    """`METRICS` on Ray's Prometheus endpoint, as `ray_videopasta_train_...`."""
 
-    def __init__(self, run: str) -> None:
-        from ray.util.metrics import Counter, Gauge
-
-        tags = {"run": run}
-        self._gauges = {}
-        for name in _EXPORTED:
-            by_mode = name in _BY_MODE
-            gauge = Gauge(
-                f"videopasta_train_{name}",
-                f"{name} of the newest training step",
-                tag_keys=("run", "failure_mode") if by_mode else ("run",),
-            )
-            gauge.set_default_tags(tags)
-            self._gauges[name] = gauge
-        self._counters = {}
-        for name, text in (("steps", "Steps done"), ("tokens", "Tokens trained on"), ("seconds", "Seconds of steps")):
-            counter = Counter(f"videopasta_train_{name}", text, tag_keys=("run",))
-            counter.set_default_tags(tags)
-            self._counters[name] = counter
+    def __init__(self, run: str, num_steps: int) -> None:
+        self._meter = Meter(METRICS, {"run": run})
+        self._num_steps, self._pace = num_steps, Pace()
+        self._meter.set(f"{_P}_run_active", 1.0)
+        self._meter.watch(f"{_P}_eta_seconds", lambda: self._pace.eta_s(time.monotonic()))
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        for name, gauge in self._gauges.items():
-            if name not in _BY_MODE:
-                if name in metrics:
-                    gauge.set(metrics[name])
-                continue
-            for mode in ("all", "spatial", "temporal", "cross_frame"):
+        for name in _OF_A_STEP:
+            if name in metrics:
+                self._meter.set(f"{_P}_{name}", metrics[name])
+        for name in _BY_MODE:
+            for mode in ("all", *FAILURE_MODES):
                 key = name if mode == "all" else f"{mode}/{name}"
                 if key in metrics:
-                    gauge.set(metrics[key], {"failure_mode": mode})
+                    self._meter.set(f"{_P}_{name}", metrics[key], failure_mode=mode)
+                if f"validation/{key}" in metrics:
+                    self._meter.set(f"{_P}_validation_{name}", metrics[f"validation/{key}"], failure_mode=mode)
+        left = self._num_steps - int(metrics["step"])
+        self._meter.set(f"{_P}_steps_left", left)
+        self._pace.progress(left, time.monotonic())
         if "step_s" in metrics:
-            self._counters["steps"].inc()
-            self._counters["tokens"].inc(metrics["tokens"])
-            self._counters["seconds"].inc(metrics["step_s"])
+            self._meter.add(sample(f"{_P}_steps"))
+            self._meter.add(sample(f"{_P}_pairs", metrics["pairs_per_s"] * metrics["step_s"]))
+            self._meter.add(sample(f"{_P}_tokens", metrics["tokens"]))
+            self._meter.add(sample(f"{_P}_seconds", metrics["step_s"]))
 
     def flush(self) -> None:
         """Nothing is kept back."""
 
     def close(self) -> None:
-        """Ray exports the last values as long as this worker lives."""
+        """What follows - the export of the model - has no steps."""
+        self._meter.set(f"{_P}_run_active", 0.0)
+        self._meter.close()
 
 
 class TensorBoard:
@@ -186,10 +197,10 @@ def check_tracking(out: str, tracking: TrackingConfig) -> None:
 
 
 def open_trackers(
-    out: str, run: str, first_step: int, tracking: TrackingConfig, config: Mapping[str, Any]
+    out: str, run: str, first_step: int, num_steps: int, tracking: TrackingConfig, config: Mapping[str, Any]
 ) -> list[Tracker]:
     """Those that `tracking` asks for, and the ones that are always there; `check_tracking` comes first."""
-    trackers: list[Tracker] = [MetricsFile(out, first_step), RayMetrics(run)]
+    trackers: list[Tracker] = [MetricsFile(out, first_step), RayMetrics(run, num_steps)]
     if tracking.tensorboard:
         trackers.append(TensorBoard(out))
     if tracking.wandb_project:

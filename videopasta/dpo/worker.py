@@ -82,7 +82,12 @@ class RayReports:
         if self._rank:
             return
         self._trackers = open_trackers(
-            self._out, self._run, plan.first_step, self._config.tracking, self._config.model_dump(mode="json")
+            self._out,
+            self._run,
+            plan.first_step,
+            plan.num_steps,
+            self._config.tracking,
+            self._config.model_dump(mode="json"),
         )
         for tracker in self._trackers:
             self._stack.callback(tracker.close)

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,7 +20,13 @@ import psutil
 
 from videopasta.config.models import EnginePoolConfig
 from videopasta.engine.protocol import Engine, EngineDead, RequestError
+from videopasta.telemetry import Meter, Metric, sample
 
+METRICS = (
+    Metric("counter", "videopasta_engine_starts", "Engines started; again: in the place of one that ended", ("again",)),
+    Metric("gauge", "videopasta_engine_clips_in_flight", "Clips that an engine works on"),
+    Metric("gauge", "videopasta_engine_memory_bytes", "Memory that an engine's processes hold for themselves"),
+)
 T = TypeVar("T")
 MAX_STARTS = 5
 """An engine that was started so often without finishing one clip is no clip's fault."""
@@ -88,6 +94,7 @@ class EngineHost:
         pool: EnginePoolConfig,
         attempts: Any,
         *,
+        labels: Mapping[str, str] | None = None,
         leave: Callable[[], None] | None = None,
     ) -> None:
         """Start the engine.
@@ -96,6 +103,7 @@ class EngineHost:
             start: makes it.
             pool: its limits.
             attempts: from `start_attempts`.
+            labels: `run` and `roles`, of its metrics; none: it shows none.
             leave: ends this process, so that Ray starts the actor anew.
 
         Raises:
@@ -129,6 +137,12 @@ class EngineHost:
                 f"{pool.recycle_above_gib:g}; raise it"
             )
         self._turns = _Turns()
+        if labels is not None:
+            meter = Meter(METRICS, labels)
+            again = str(context.was_current_actor_reconstructed).lower()
+            meter.add(sample("videopasta_engine_starts", again=again))
+            meter.watch("videopasta_engine_clips_in_flight", lambda: float(self._turns.num_held))
+            meter.watch("videopasta_engine_memory_bytes", lambda: _memory_gib() * 2**30)
 
     async def do(self, key: str, work: Callable[[Engine], Awaitable[T]]) -> T:
         """The result of `work`, which asks the engine about the clip that `key` stands for.
@@ -178,6 +192,11 @@ class _Turns:
         self._changed = asyncio.Condition()
         self._num_together = self._num_waiting_alone = 0
         self._is_alone = False
+
+    @property
+    def num_held(self) -> int:
+        """How many hold a turn now."""
+        return self._num_together + self._is_alone
 
     @asynccontextmanager
     async def turn(self, *, alone: bool) -> AsyncIterator[None]:

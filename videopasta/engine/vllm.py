@@ -8,6 +8,7 @@ On GPU that front end (`AsyncLLM`) is what keeps tokenising off the GPU's critic
 import asyncio
 import os
 import queue
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -65,9 +66,10 @@ class VllmEngine:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING" if gpu else "ERROR")
         from vllm import AsyncEngineArgs
 
-        path = local_path(config.model)
+        path, stat_loggers = local_path(config.model), _stat_loggers()
         arguments: dict[str, Any] = {
             "model": path,
+            "served_model_name": config.model,  # in its metrics
             "revision": config.revision,
             "dtype": config.dtype,
             "max_model_len": config.max_model_len,
@@ -78,7 +80,7 @@ class VllmEngine:
             "enforce_eager": config.enforce_eager,
             "enable_prefix_caching": True,
             "seed": 0,  # each request brings its own
-            "disable_log_stats": in_process,
+            "disable_log_stats": in_process and not stat_loggers,
             # Without it a small model pads its JSON with blanks until max_tokens.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
@@ -95,7 +97,8 @@ class VllmEngine:
             arguments["limit_mm_per_prompt"] = {"video": 1, "image": 0}
             arguments["mm_processor_cache_gb"] = MM_PROCESSOR_CACHE_GIB
         engine_args = AsyncEngineArgs(**arguments)
-        self._driver: _Driver = _InProcess(engine_args) if in_process else _OwnProcesses(engine_args)
+        driver = _InProcess if in_process else _OwnProcesses
+        self._driver: _Driver = driver(engine_args, stat_loggers)
         model_config = self._driver.vllm_config.model_config
         self.model_id = ModelId(config.model, revision_of(path, config.revision, model_config.hf_config))
         self._tokenizer: Any = self._driver.tokenizer
@@ -192,6 +195,16 @@ class VllmEngine:
         self._driver.close()
 
 
+def _stat_loggers() -> list[Any]:
+    """What shows vLLM's own metrics (`ray_vllm_...`): through Ray, where this process is one of Ray's."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return []
+    from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+    return [RayPrometheusStatLogger]
+
+
 def _params(request: Request, choices: Sequence[int] = ()) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
@@ -251,10 +264,10 @@ class _Ask:
 class _InProcess:
     """A thread that owns an `LLMEngine`: takes requests from an inbox, steps while any is unfinished."""
 
-    def __init__(self, engine_args: Any) -> None:
+    def __init__(self, engine_args: Any, stat_loggers: list[Any]) -> None:
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        self._engine = LLMEngine.from_engine_args(engine_args)
+        self._engine = LLMEngine.from_engine_args(engine_args, stat_loggers=stat_loggers)
         self.vllm_config = self._engine.vllm_config
         self.tokenizer = self._engine.get_tokenizer()
         self._inbox: queue.SimpleQueue[_Ask | str | None] = queue.SimpleQueue()
@@ -342,10 +355,10 @@ def _request_error(error: Exception) -> RequestError:
 class _OwnProcesses:
     """vLLM's asynchronous front end, with the engine in processes of its own."""
 
-    def __init__(self, engine_args: Any) -> None:
+    def __init__(self, engine_args: Any, stat_loggers: list[Any]) -> None:
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._engine = AsyncLLM.from_engine_args(engine_args)
+        self._engine = AsyncLLM.from_engine_args(engine_args, stat_loggers=stat_loggers)
         self.vllm_config = self._engine.vllm_config
         self.tokenizer = self._engine.renderer.tokenizer
 

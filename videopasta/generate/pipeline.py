@@ -70,10 +70,13 @@ def stream_works(
     config: GenerateConfig,
     prompts: PromptSet,
     committed: frozenset[str] = frozenset(),
+    *,
+    run: str = "",
 ) -> Iterator[Work]:
     """Run the graph on the connected Ray cluster; yields each clip's work, finished or failed, unordered.
 
     A clip whose id is in `committed` ends after decoding as a duplicate: its content was done under another name.
+    Ray's metrics and the engines' carry the name `run`.
     """
     data = dataset((Work(entry=entry).model_dump_json() for entry in entries), config.object_store_gib)
     data = data.map_batches(
@@ -92,9 +95,11 @@ def stream_works(
                 "prompts": prompts,
                 "last_role": last_judge,
                 "attempts": attempts,
+                "run": run,
             },
             **pool_options(stage.model.pool),
         )
+    data.set_name(run)
     for value in stream(data):
         yield Work.model_validate_json(value)
 
@@ -141,10 +146,13 @@ class DecodeActor:
 class EngineActor:
     """Hosts one model and plays its roles on each clip, many clips at a time."""
 
-    def __init__(self, stage: Stage, config: GenerateConfig, prompts: PromptSet, last_role: str, attempts: Any) -> None:
+    def __init__(
+        self, stage: Stage, config: GenerateConfig, prompts: PromptSet, last_role: str, attempts: Any, run: str
+    ) -> None:
         self._stage, self._config, self._prompts, self._last_role = stage, config, prompts, last_role
         start = partial(start_engine, stage.model, video=stage.sees_video)
-        self._host = EngineHost(start, stage.model.pool, attempts)
+        labels = {"run": run, "roles": " + ".join(stage.roles)}
+        self._host = EngineHost(start, stage.model.pool, attempts, labels=labels)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in, one row out; the frames stay until the response is there."""

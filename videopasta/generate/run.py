@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from videopasta.cluster.usage import UsageMeter
 from videopasta.config import GenerateConfig, OpenAIModel, VllmModel, fingerprint
 from videopasta.credentials import endpoint_key
 from videopasta.engine.models import check_model
 from videopasta.errors import UserError
 from videopasta.generate.breaker import Breaker
+from videopasta.generate.metrics import GenerationMetrics
 from videopasta.generate.pipeline import plan_stages, stream_works
 from videopasta.generate.summary import RunSummary
 from videopasta.generate.work import Work, already_committed
@@ -118,16 +120,23 @@ def generate(
         num_done_before=plan.num_done,
         versions={d.name: d.version for d in importlib.metadata.distributions() if d.name in _RECORDED_PACKAGES},
     )
+    if not plan.missing:
+        summary.finished = True
+        return summary
     started = time.monotonic()
-    committer = _Committer(store, summary.run_id, plan.prompts.hashes, config)
     breaker = Breaker(config.breaker)
-    if plan.missing:
-        store.record_run(summary.to_dict())  # its rows name the run, also when it is killed
+    store.record_run(summary.to_dict())  # its rows name the run, also when it is killed
+    with GenerationMetrics(summary.run_id) as metrics, UsageMeter(summary.run_id):
+        metrics.progress(left=len(plan.missing))
+        committer = _Committer(store, summary.run_id, plan.prompts.hashes, config, on_shard=metrics.shard)
+        committed = frozenset(committer.committed)
         try:
-            for work in stream_works(plan.missing, config, plan.prompts, frozenset(committer.committed)):
+            for work in stream_works(plan.missing, config, plan.prompts, committed, run=summary.run_id):
                 work = committer.add(work)
                 summary.add(work)
                 summary.wall_s = time.monotonic() - started
+                metrics.add(work)
+                metrics.progress(left=len(plan.missing) - summary.num_clips - summary.num_quarantined)
                 on_work(work, summary)
                 breaker.add(work.failure)
             summary.finished = True
@@ -135,8 +144,6 @@ def generate(
             committer.flush()
             store.reconcile()
             store.record_run(summary.to_dict())
-    else:
-        summary.finished = True
     return summary
 
 
@@ -184,8 +191,10 @@ class _Committer:
         run_id: str,
         prompt_hashes: dict[str, str],
         config: GenerateConfig,
+        *,
+        on_shard: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._run_id, self._prompt_hashes = store, run_id, prompt_hashes
+        self._store, self._run_id, self._prompt_hashes, self._on_shard = store, run_id, prompt_hashes, on_shard
         self._limits = config.output
         self.committed = set(store.ledger().clip_ids)
         self._buffer: list[Work] = []
@@ -212,4 +221,5 @@ class _Committer:
             self._store.commit(works, run_id=self._run_id, number=self._number, prompt_hashes=self._prompt_hashes)
             self._buffer = []  # first: Ctrl-C between the two must not commit the clips again under the next number
             self._number += 1
+            self._on_shard()
         self._last_flush = time.monotonic()
