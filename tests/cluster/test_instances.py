@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from videopasta.cluster.instances import load_instances, read_fleet
-from videopasta.cluster.instances import SHIPPED
+from videopasta.cluster.instances import SHIPPED, load_instances, read_fleet
 from videopasta.errors import UserError
 
 

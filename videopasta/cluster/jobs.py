@@ -26,6 +26,7 @@ class Job:
         Raises:
             UserError: no Ray answers there, the token is missing or wrong, or the folder is too large.
         """
+        from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
         try:
@@ -37,6 +38,10 @@ class Job:
             where = address or "http://127.0.0.1:8265"
             raise UserError(
                 f"no Ray dashboard at {where}: {error}. Give --address, or open the tunnel to it"
+            ) from error
+        except AuthenticationError as error:
+            raise UserError(
+                f"{error}\nGive the cluster's token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH (docs/security.md)."
             ) from error
         except (RuntimeError, ValueError) as error:
             raise UserError(f"the job was not taken: {error}") from error

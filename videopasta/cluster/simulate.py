@@ -2,11 +2,11 @@
 
     source ─ queue ─ pool ─ queue ─ pool ─ ... ─► done          actors live on nodes, nodes belong to groups
 
-Clips move in lumps, at most `LUMPS` of them, so that 10^8 clips take as long as 4,000. What is modelled: back-pressure
-(a queue holds two lumps an actor), a pool that grows while clips wait and none of its actors is free, nodes that take
-`launch_s`, engines that take `ready_s`, idle nodes that go, spot nodes that are lost (what their actors had in hand is
-done again). What is not: the network, actors that slow each other on one node beyond what a calibration saw, a cloud
-that has no more nodes.
+Clips move in lumps, of which there are thousands, so that 10^8 clips take as long as 10^4. What is modelled:
+back-pressure (a queue holds two lumps an actor), a pool that grows while clips wait and none of its actors is free,
+nodes that take `launch_s`, engines that take `ready_s`, pools that end and nodes that idle, spot nodes that are lost
+(what their actors had in hand is done again). What is not: the network, pools that shrink while they have work, actors
+that slow each other on one node beyond what a calibration saw, a cloud that has no more nodes.
 """
 
 import random
@@ -16,8 +16,8 @@ from typing import Any
 
 import simpy
 
-LUMPS = 4000
-"""Clips are moved in at most so many lumps."""
+LUMPS, LUMPS_PER_ACTOR = 4000, 20
+"""Clips are moved in at most so many lumps, or so many for each actor if that is more."""
 _LOST, _NO_MORE = "its node is lost", "its pool has no more clips"
 
 
@@ -96,10 +96,12 @@ class _Run:
     ) -> None:
         self.env = simpy.Environment()
         self.stages, self.groups = stages, {group.name: group for group in groups}
-        self.clips, self.lump = clips, max(1.0, clips / LUMPS)
+        lumps = max(LUMPS, LUMPS_PER_ACTOR * max(stage.max_actors for stage in stages))
+        self.clips, self.lump = clips, max(1.0, clips / lumps)
         self.idle_timeout_s, self.random = idle_timeout_s, random.Random(seed)
         self.queues = [simpy.Store(self.env, capacity=2 * stage.max_actors) for stage in stages]
-        self.nodes: list[_Node] = []
+        self.nodes: dict[str, dict[_Node, None]] = {group.name: {} for group in groups}
+        self.roomy: dict[str, dict[_Node, None]] = {group.name: {} for group in groups}
         self.num_actors = [0] * len(stages)
         self.num_free = [0] * len(stages)  # that wait for a clip, or are about to be ready for one
         self.done = [0.0] * len(stages)
@@ -121,9 +123,9 @@ class _Run:
         self.env.process(self._source())
         self.env.run(until=self.finished)
         wall_s = self.env.now
-        for node in self.nodes:
-            waits_s = 0.0 if self._count(node.group) <= node.group.min_nodes else self.idle_timeout_s
-            self.node_s[node.group.name] += wall_s + waits_s - node.asked_at
+        for name, nodes in self.nodes.items():
+            waits_s = 0.0 if len(nodes) <= self.groups[name].min_nodes else self.idle_timeout_s
+            self.node_s[name] += sum(wall_s + waits_s - node.asked_at for node in nodes)
         return Simulated(
             wall_s, self.node_s, self.busy_s, self.most_nodes, self.most_actors, self.lost_nodes, self.redone
         )  # fmt: skip
@@ -164,7 +166,7 @@ class _Run:
             if get is not None:
                 get.cancel()
             if interrupt.cause == _NO_MORE:
-                node.room += stage.share
+                self._give_room(node, stage.share)
                 node.actors.remove((index, self.env.active_process))
                 if not node.actors:
                     self.env.process(self._idle(node))
@@ -188,7 +190,7 @@ class _Run:
         self.done[index] += amount
         if self.done[index] < self.clips * (1 - 1e-9):
             return
-        for node in self.nodes:
+        for node in self.nodes[self.stages[index].group]:
             for of, actor in node.actors:
                 if of == index:
                     actor.interrupt(_NO_MORE)
@@ -205,9 +207,9 @@ class _Run:
     # -- actors and nodes ----------------------------------------------------------------------------------
 
     def _grow(self, index: int) -> None:
-        """One actor more where clips wait and all actors are at work."""
-        if self.queues[index].items and self.num_free[index] == 0:
-            self._add_actor(index)
+        """An actor more for each lump that waits and finds none free, or about to be."""
+        while len(self.queues[index].items) > self.num_free[index] and self._add_actor(index):
+            pass
         while self.num_actors[index] < self.stages[index].min_actors and self._add_actor(index):
             pass
 
@@ -216,27 +218,31 @@ class _Run:
         if self.num_actors[index] >= stage.max_actors:
             return False
         group = self.groups[stage.group]
-        fits = [node for node in self.nodes if node.group is group and node.room >= stage.share - 1e-9]
-        if fits:
-            node = fits[0]
-        elif self._count(group) < group.max_nodes:
+        node = next((node for node in self.roomy[group.name] if node.room >= stage.share - 1e-9), None)
+        if node is None and len(self.nodes[group.name]) < group.max_nodes:
             node = self._launch(group)
-        else:
+        if node is None:
             return False
-        node.room -= stage.share
+        self._give_room(node, -stage.share)
         self.num_actors[index] += 1
         self.num_free[index] += 1
         self.most_actors[stage.name] = max(self.most_actors[stage.name], self.num_actors[index])
         node.actors.append((index, self.env.process(self._actor(index, node))))
         return True
 
-    def _count(self, group: SimGroup) -> int:
-        return sum(node.group is group for node in self.nodes)
+    def _give_room(self, node: _Node, share: float) -> None:
+        node.room += share
+        roomy = self.roomy[node.group.name]
+        if node.room > 1e-9:
+            roomy[node] = None
+        else:
+            roomy.pop(node, None)
 
     def _launch(self, group: SimGroup, launch_s: float | None = None) -> _Node:
         node = _Node(self.env, group)
-        self.nodes.append(node)
-        self.most_nodes[group.name] = max(self.most_nodes[group.name], self._count(group))
+        self.nodes[group.name][node] = None
+        self.roomy[group.name][node] = None
+        self.most_nodes[group.name] = max(self.most_nodes[group.name], len(self.nodes[group.name]))
         self.env.process(self._life(node, group.launch_s if launch_s is None else launch_s))
         return node
 
@@ -246,18 +252,22 @@ class _Run:
         if node.group.spot_mean_s is None:
             return
         yield self.env.timeout(self.random.expovariate(1 / node.group.spot_mean_s))
-        if node not in self.nodes:
+        if node not in self.nodes[node.group.name]:
             return
-        self.nodes.remove(node)
-        self.node_s[node.group.name] += self.env.now - node.asked_at
+        self._remove(node)
         self.lost_nodes += 1
         for _, actor in node.actors:
             actor.interrupt(_LOST)
-        while self._count(node.group) < node.group.min_nodes:
+        while len(self.nodes[node.group.name]) < node.group.min_nodes:
             self._launch(node.group)
 
     def _idle(self, node: _Node) -> Generator[Any, Any, None]:
         yield self.env.timeout(self.idle_timeout_s)
-        if not node.actors and node in self.nodes and self._count(node.group) > node.group.min_nodes:
-            self.nodes.remove(node)
-            self.node_s[node.group.name] += self.env.now - node.asked_at
+        nodes = self.nodes[node.group.name]
+        if not node.actors and node in nodes and len(nodes) > node.group.min_nodes:
+            self._remove(node)
+
+    def _remove(self, node: _Node) -> None:
+        del self.nodes[node.group.name][node]
+        self.roomy[node.group.name].pop(node, None)
+        self.node_s[node.group.name] += self.env.now - node.asked_at
