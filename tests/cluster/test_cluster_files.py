@@ -42,7 +42,7 @@ def test_ray_accepts_the_file(name: str):
     assert config["max_workers"] == sum(node_type["max_workers"] for node_type in workers.values())
     assert config["available_node_types"][config["head_node_type"]]["max_workers"] == 0
     assert all(node_type["min_workers"] == 0 < node_type["max_workers"] for node_type in workers.values())
-    assert all(node_type["labels"] == {"role": key} for key, node_type in workers.items())
+    assert all(node_type["labels"]["role"] == key for key, node_type in workers.items())
     assert config["idle_timeout_minutes"] == 10
 
 
@@ -53,6 +53,10 @@ def test_resources_are_those_of_the_instances(file: str):
         assert (group.cpus, group.gpus) == (group.instance.vcpus, group.instance.gpus), group.name
         assert group.resources == {group.name: group.gpus or group.cpus}
     types = read(file)["available_node_types"]
+    for group in fleet.groups:  # by which a run knows what its nodes cost
+        market = "spot" if group.spot else "on-demand"
+        labels = {"role": group.name, "instance-type": group.instance.name, "market-type": market}
+        assert types[group.name]["labels"] == labels
     assert types["head"]["resources"] == {"CPU": 0}
     assert {name: disks_gib(node_type["node_config"]) for name, node_type in types.items()} == {
         name: [gib] for name, gib in DISK_GIB.items()

@@ -1,0 +1,180 @@
+"""Profiles and plans: what is measured is what was seen, and what is planned follows from it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.works import make_decoded, make_entry
+from videopasta.cluster.estimate import Footage, estimate, parameters_of
+from videopasta.cluster.instances import Fleet, InstanceType, NodeGroup, load_instances, read_fleet
+from videopasta.cluster.plan import make_plan, place, pools_of, recommend
+from videopasta.cluster.profile import Profile, StageProfile, measure, plain_fingerprint, read_profile, write_profile
+from videopasta.config import GenerateConfig, load_config
+from videopasta.errors import UserError
+from videopasta.generate.work import Calls, Work
+from videopasta.prompts import load_prompts
+
+RECIPE = load_config(GenerateConfig, REPOSITORY / "configs/videopasta_7k.yaml", [])
+TINY = load_config(GenerateConfig, REPOSITORY / "configs/ci_random.yaml", [])
+"""Query and response share a pool."""
+
+
+def machine(**changes: object) -> InstanceType:
+    values = {"name": "box", "cloud": "aws", "vcpus": 8, "memory_gib": 64, "on_demand_usd": 2.0, "spot_usd": 1.0}
+    return InstanceType.model_validate(values | changes)
+
+
+def group(name: str = "cpu", **changes: object) -> NodeGroup:
+    values = {
+        "instance": machine(), "min_nodes": 0, "max_nodes": 2, "spot": False, "cpus": 8, "gpus": 0, "resources": {},
+    }  # fmt: skip
+    return NodeGroup(name, **(values | changes))  # type: ignore[arg-type]
+
+
+def gpu_group(name: str = "gpu", gpus: int = 2, **changes: object) -> NodeGroup:
+    peaks = {"gpu_memory_gib": 80, "gpu_bf16_tflops": 1000, "gpu_bandwidth_gb_s": 3000}
+    return group(name, instance=machine(gpus=gpus, gpu="X", **peaks), gpus=gpus, **changes)
+
+
+def fleet(*groups: NodeGroup) -> Fleet:
+    return Fleet("ours", machine(), groups or (group(), gpu_group(max_nodes=8)), idle_timeout_s=60)
+
+
+def profile(config: GenerateConfig = RECIPE, **seconds: float) -> Profile:
+    stages = tuple(StageProfile(name=name, actor_s=seconds.get(name, 1.0)) for name in pools_of(config))
+    return Profile(
+        source="measured", machine="box", made_at="", fingerprint=plain_fingerprint(config), clips=9, frames=48,
+        frame_bytes=1e6, source_bytes=1e6, candidates=90, pairs=40, quarantined_share=0.0, output_bytes=5e4,
+        stages=stages,
+    )  # fmt: skip
+
+
+def work(number: int) -> Work:
+    """One of a run whose engine has two clips in flight, each for 4 s, and is never without."""
+    at = 100.0 + 2 * number
+    calls = Calls(
+        role="query", plan_key="p", video_tokens=10, requests=3, prompt_tokens=300, completion_tokens=30,
+        cached_tokens=200, least_cached_after_first=10,
+    )  # fmt: skip
+    decoded, _ = make_decoded(entry=make_entry(uris=(f"/videos/{number}.mp4",)))
+    return decoded.having(
+        calls=(calls,),
+        started_at={"decode": at - 1, "query": at, "response": at + 2, "judge.0": at + 4},
+        seconds={"decode": 0.5, "query": 2.0, "response": 2.0, "judge.0": 1.0},
+    )
+
+
+def measured(works: list[Work]) -> Profile:
+    return measure(works, TINY, started_at=90.0, machine="box", made_at="", output_bytes=1000)
+
+
+def test_actor_seconds_are_those_in_which_the_actor_had_work():
+    """Clips that overlap in an engine share its time; waiting is not work."""
+    made = {stage.name: stage for stage in measured([work(n) for n in range(10)]).stages}
+    assert made["decode"].actor_s == pytest.approx(0.5)
+    assert made["query+response"].actor_s == pytest.approx((10 * 2 + 2) / 10)
+    assert made["query+response"].ready_s == pytest.approx(10)
+    assert made["query+response"].prompt_tokens == 300
+    assert made["judge.0"].actor_s == pytest.approx(1.0)
+
+
+def test_calibration_without_clips_is_refused():
+    """Nothing came through, so nothing was measured."""
+    with pytest.raises(UserError, match="0 of 0 clips came through"):
+        measured([])
+
+
+def test_profile_is_read_as_it_was_written(tmp_path: Path):
+    """Through YAML, and against its configuration."""
+    made = measured([work(n) for n in range(3)])
+    write_profile(made, tmp_path / "here/calibration.yaml")
+    again = read_profile(tmp_path / "here/calibration.yaml")
+    assert again == made
+    again.check(TINY)
+    with pytest.raises(UserError, match=r"queries\.per_mode"):
+        again.check(load_config(GenerateConfig, REPOSITORY / "configs/ci_random.yaml", ["queries.per_mode=7"]))
+    with pytest.raises(UserError, match="no such file"):
+        read_profile(tmp_path / "nothing.yaml")
+    (tmp_path / "other.yaml").write_text("a: 1")
+    with pytest.raises(UserError, match="not what `videopasta calibrate` writes"):
+        read_profile(tmp_path / "other.yaml")
+
+
+def test_actors_go_where_they_fit_and_waste_least():
+    """Decoders to nodes without GPUs, an engine of two GPUs to the group that has two, custom resources pin."""
+    placed = place(pools_of(RECIPE), fleet(gpu_group("eight", 8), gpu_group("two", 2), group("cpu")))
+    assert {name: where.group.name for name, where in placed.items()} == {
+        "decode": "cpu", "query": "two", "response": "two", "judge.0": "two",
+    }  # fmt: skip
+    assert placed["response"].per_node == 2
+    pinned = {"judge": RECIPE.judge_model[0].pool.model_copy(update={"resources": {"judge": 1}})}
+    assert place(pinned, fleet(gpu_group("two"), gpu_group("pinned", 8, resources={"judge": 2}))) == {
+        "judge": place(pinned, fleet(gpu_group("pinned", 8, resources={"judge": 2})))["judge"]
+    }
+    with pytest.raises(UserError, match=r"query: an actor of 1 CPUs, 2 GPUs .* fits no node group of ours: small"):
+        place(pools_of(RECIPE), fleet(gpu_group("small", 1)))
+
+
+def test_recommended_sizes_leave_no_pool_far_behind():
+    """The slowest grows until its nodes are all used."""
+    placed = place(pools_of(RECIPE), fleet(group(), gpu_group(max_nodes=6)))
+    seconds = {"decode": 0.1, "query": 10.0, "response": 5.0, "judge.0": 20.0}
+    sizes = recommend(seconds, placed)
+    assert sizes == {"decode": 1, "query": 2, "response": 1, "judge.0": 3}
+
+
+def test_the_bottleneck_sets_time_and_cost():
+    """Twice the clips, about twice the hours; the cost is that of the nodes and the head."""
+    made = make_plan(profile(query=30.0), RECIPE, fleet(), 1000, launch_s=0, spot_mean_h=8)
+    assert made.bottleneck.name == "query"
+    assert made.simulated.wall_s == pytest.approx(1000 * 30 / 2, rel=0.05)
+    twice = make_plan(profile(query=30.0), RECIPE, fleet(), 2000, launch_s=0, spot_mean_h=8)
+    assert twice.simulated.wall_s == pytest.approx(2 * made.simulated.wall_s, rel=0.05)
+    assert made.cost_usd == pytest.approx(2.0 * sum(made.node_h.values()))
+    assert made.gpu_h == pytest.approx(2 * made.node_h["gpu"])
+    spot = fleet(group(), gpu_group(max_nodes=8, spot=True))
+    cheaper = make_plan(profile(query=30.0), RECIPE, spot, 1000, launch_s=0, spot_mean_h=1e6)
+    assert cheaper.cost_usd == pytest.approx(made.cost_usd - made.node_h["gpu"])
+
+
+def test_plan_of_another_configuration_is_refused():
+    """A measurement says nothing about other prompts, plans or models."""
+    with pytest.raises(UserError, match="the calibration is of another configuration"):
+        make_plan(profile(TINY), RECIPE, fleet(), 10, launch_s=0, spot_mean_h=8)
+
+
+def test_smallest_pools_without_room_are_told():
+    """Ray would wait for ever."""
+    with pytest.raises(UserError, match="1 actors have no room on gpu of ours"):
+        make_plan(profile(), RECIPE, fleet(group(), gpu_group(max_nodes=1)), 10, launch_s=0, spot_mean_h=8)
+
+
+def test_the_papers_recipe_is_estimated_on_our_clusters():
+    """Both shipped cluster files hold it; frames and requests are those of the configuration."""
+    instances = load_instances()
+    for file in ("cluster.yaml", "deploy/cluster-gcp.yaml"):
+        found = read_fleet(str(REPOSITORY / file), instances)
+        hosts = {name: where.group.instance for name, where in place(pools_of(RECIPE), found).items()}
+        made = estimate(RECIPE, load_prompts(None), Footage(), hosts)
+        plan = make_plan(made, RECIPE, found, 1000, launch_s=240, spot_mean_h=8)
+        assert made.frames == 32 + 16
+        assert made.candidates == 3 * 10 * 3
+        assert {stage.name: stage.requests for stage in made.stages}["response"] == 30 + 2 * 90
+        assert plan.cost_usd is not None
+        assert plan.gpu_h > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("Qwen/Qwen2.5-VL-7B-Instruct", 7), ("OpenGVLab/InternVL2_5-38B", 38), ("org/model-0.5b", 0.5)],
+)
+def test_size_of_a_model_is_in_its_name(name: str, billions: float):
+    """As hubs name them."""
+    assert parameters_of(name) == billions * 1e9
+
+
+def test_model_that_does_not_tell_its_size_must_be_measured():
+    """No guess."""
+    with pytest.raises(UserError, match="videopasta calibrate"):
+        parameters_of("tiny:vl")
