@@ -62,6 +62,10 @@ def plan(
     config: ConfigFile = None,
     set_: Overrides = None,
     fleet: FleetFile = None,
+    nodes: Annotated[
+        list[str] | None, typer.Option(help="GROUP=NUMBER: most nodes of a group, over the fleet's file")
+    ] = None,
+    best_sizes: Annotated[bool, typer.Option(help="Pools that use the fleet best, over the configuration's")] = False,
     calibration: Calibration = None,
     instances: Instances = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of a video; of an estimate only")] = 30.0,
@@ -85,6 +89,8 @@ def plan(
         footage=foretell.footage(seconds, size),
         launch_s=launch_s,
         spot_mean_h=spot_mean_h,
+        nodes=foretell.node_counts(nodes or []),
+        best_sizes=best_sizes,
     )
     console.print(*plan_tables(made))
     if json_ is not None:

@@ -1,8 +1,10 @@
 """`videopasta plan`: from files and options to a plan. Reads; computes nothing itself."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -25,8 +27,22 @@ def foretell(
     footage: Footage,
     launch_s: float,
     spot_mean_h: float,
+    nodes: Mapping[str, int] = MappingProxyType({}),
+    best_sizes: bool = False,
 ) -> Plan:
     """The plan of a run over `videos`; see `make_plan`.
+
+    Args:
+        config: of the run.
+        videos: how many clips.
+        fleet_file: a cluster.yaml; none: this machine.
+        calibration: what `videopasta calibrate` wrote; none: an estimate.
+        instances_file: prices and instance types over the shipped ones.
+        footage: what the videos are like, for an estimate.
+        launch_s: from asking for a node to having it.
+        spot_mean_h: mean life of a spot node.
+        nodes: most nodes of a group, over the fleet's file.
+        best_sizes: pools of the recommended sizes, instead of the configuration's.
 
     Raises:
         UserError: a file's mistake, a pool that fits nowhere, a model that can only be measured.
@@ -36,13 +52,38 @@ def foretell(
         launch_s = 0.0
     else:
         fleet = read_fleet(str(fleet_file), load_instances(str(instances_file) if instances_file else None))
+    fleet = _with_nodes(fleet, nodes)
     if calibration is not None:
         profile = read_profile(calibration)
     else:
         placed = place(pools_of(config), fleet)
         hosts: Mapping[str, InstanceType] = {name: where.group.instance for name, where in placed.items()}
         profile = estimate(config, load_prompts(config.prompts), footage, hosts)
-    return make_plan(profile, config, fleet, videos, launch_s=launch_s, spot_mean_h=spot_mean_h)
+    return make_plan(profile, config, fleet, videos, launch_s=launch_s, spot_mean_h=spot_mean_h, best_sizes=best_sizes)
+
+
+def _with_nodes(fleet: Fleet, nodes: Mapping[str, int]) -> Fleet:
+    known = [group.name for group in fleet.groups]
+    for name in nodes:
+        if name not in known:
+            raise UserError(f"--nodes {name}: {fleet.name} has no such group; it has {', '.join(known)}")
+    groups = (replace(group, max_nodes=nodes.get(group.name, group.max_nodes)) for group in fleet.groups)
+    return replace(fleet, groups=tuple(groups))
+
+
+def node_counts(given: Sequence[str]) -> dict[str, int]:
+    """From GROUP=NUMBER, as `--nodes` has them.
+
+    Raises:
+        UserError: one is not like that.
+    """
+    counts = {}
+    for one in given:
+        name, _, number = one.partition("=")
+        if not number.isdigit():
+            raise UserError(f"--nodes {one}: not GROUP=NUMBER, as generate=64")
+        counts[name] = int(number)
+    return counts
 
 
 def footage(seconds: float, size: str) -> Footage:

@@ -141,6 +141,7 @@ def make_plan(
     *,
     launch_s: float,
     spot_mean_h: float,
+    best_sizes: bool = False,
     seed: int = 0,
 ) -> Plan:
     """The plan of a run over `videos`.
@@ -152,6 +153,7 @@ def make_plan(
         videos: how many clips.
         launch_s: from asking for a node to having it.
         spot_mean_h: mean life of a spot node.
+        best_sizes: pools of the recommended sizes, instead of the configuration's.
         seed: of what is drawn.
 
     Raises:
@@ -165,7 +167,8 @@ def make_plan(
     best = recommend({name: stage.actor_s for name, stage in stages.items()}, placed)
     for name, pool in pools.items():
         stage, where = stages[name], placed[name]
-        largest = max(pool.min_size, min(pool.max_size, where.per_node * where.group.max_nodes))
+        wanted = best[name] if best_sizes else pool.max_size
+        largest = max(pool.min_size, min(wanted, where.per_node * where.group.max_nodes))
         made.append(PoolPlan(name, where.group.name, pool.min_size, largest, pool.num_gpus, stage.actor_s, best[name]))
         sim_stages.append(
             SimStage(
