@@ -4,6 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from videopasta import clip_stream
 from videopasta.clip_stream import dataset, pool_options, row, stream
 from videopasta.config import PoolConfig
 
@@ -37,3 +38,25 @@ def test_actors_of_a_pool_reserve_its_custom_resources(ray_with_groups: None, re
     pool = PoolConfig(num_cpus=0.5, resources=resources)
     data = dataset(["a", "b"]).map_batches(Reserving, **pool_options(pool))
     assert set(stream(data)) == {"CPU=0.5 judge=0.5" if resources else "CPU=0.5"}
+
+
+class Counting:
+    """Answers with how many rows it was given."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return row(f"{batch.num_rows} {batch['value'][0].as_py()}")
+
+
+def test_more_clips_than_blocks_come_one_by_one_all_the_same(ray_with_groups: None, monkeypatch: pytest.MonkeyPatch):
+    """A million blocks would fill the head; a pool behind the first one gets blocks of one row as before."""
+    import ray
+
+    monkeypatch.setattr(clip_stream, "BLOCKS", 10)
+    pool = pool_options(PoolConfig(num_cpus=0.1))
+    data = dataset(str(number) for number in range(64))
+    assert data.num_blocks() == 10
+    data = data.map_batches(Counting, **pool).map_batches(Counting, **pool)
+    blocks = [block for bundle in data.iter_internal_ref_bundles() for block in ray.get(list(bundle.block_refs))]
+    assert [block.num_rows for block in blocks] == [1] * 64
+    values = sorted(block["value"][0].as_py() for block in blocks)
+    assert values == sorted(f"1 1 {number}" for number in range(64))

@@ -145,8 +145,12 @@ def started_head(
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
-        for one in psutil.wait_procs(family, timeout=10)[1]:
-            one.kill()
+        deadline = time.monotonic() + 10
+        while any(one.is_running() for one in family) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
     value ─ actor pool ─ actor pool ─► driver
 
 A row is `value` (JSON of whatever the pipeline carries) and `frames` (raw bytes per distinct frame plan). Blocks hold
-one row: a clip never waits for its neighbours, and neither do its frames. What the values are, and what the actors do,
-is the pipelines' part (`generate/pipeline.py`, `evaluate/pipeline.py`).
+one row: a clip never waits for its neighbours, and neither do its frames. Only what waits for the first pool may lie in
+larger ones, of `BLOCKS` in all: a block costs the driver a millisecond and 64 KiB, which a million of them cannot have.
+What the values are, and what the actors do, is the pipelines' part (`generate/pipeline.py`, `evaluate/pipeline.py`).
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +18,8 @@ import pyarrow as pa
 from videopasta.config.models import PoolConfig
 from videopasta.video import FramePlan
 
+BLOCKS = 2500
+"""Of a dataset, at most: with more clips than that, an actor of the first pool takes several with a call."""
 ROW = pa.schema(
     [
         pa.field("value", pa.string()),
@@ -39,9 +43,13 @@ def dataset(values: Iterable[str], object_store_gib: float | None = None) -> Any
     if object_store_gib is not None:
         limit = int(object_store_gib * 2**30)
         context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=limit)
-    # `repartition` would make blocks of one row too, but its tasks ask for a whole CPU, which a small machine never has
-    # beside the pools.
-    return ray.data.from_arrow([row(value) for value in values])
+    rows = [row(value) for value in values]
+    size = max(1, math.ceil(len(rows) / BLOCKS))
+    if size > 1:
+        # Every row that comes out of a pool is a block again. `repartition` would do that too, but its tasks ask for a
+        # whole CPU, which a small machine never has beside the pools.
+        context.target_max_block_size = 1
+    return ray.data.from_arrow([pa.concat_tables(rows[i : i + size]) for i in range(0, len(rows), size)])
 
 
 def pool_options(pool: PoolConfig) -> dict[str, Any]:

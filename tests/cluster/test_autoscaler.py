@@ -39,7 +39,9 @@ def cluster_file(gcs: str) -> dict[str, Any]:
     """As cluster.yaml: a head without work, groups that start from none, pools pinned by custom resources."""
     groups = {
         name: {
-            "resources": {"CPU": 2, "GPU": int(name != "decode"), name: 1, "object_store_memory": 150_000_000},
+            "resources": {
+                "CPU": 2, "GPU": int(name != "decode"), name: 1, "memory": 2**31, "object_store_memory": 150_000_000,
+            },
             "node_config": {}, "min_workers": 0, "max_workers": most,
         }
         for name, most in MOST.items()
