@@ -94,13 +94,13 @@ def test_a_ray_made_here_listens_on_loopback_and_asks_for_a_token(ray_folder: Pa
 
 
 def free_ports(count: int) -> list[int]:
-    """Of those that the kernel gives to nobody: one of its own could be an outgoing connection's before it is used."""
+    """Below those that the kernel gives to connections, which could take one before it is used, and above Ray's own."""
     sockets: list[socket.socket] = []
     while len(sockets) < count:
         one = socket.socket()
         sockets.append(one)
         try:
-            one.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
+            one.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
         except OSError:
             sockets.pop().close()
     ports = [one.getsockname()[1] for one in sockets]
