@@ -538,8 +538,8 @@ TRAINING = Board(
                 ),
                 graph(
                     "Use of the GPUs' arithmetic (MFU)", "percentunit",
-                    "Steady. Low: raise tokens_per_pack until memory is full, and look at the seconds beside it. Without a "
-                    "GPU, or on one whose peak is not known, there is none.",
+                    "Steady. Low: raise tokens_per_pack until memory is full, and look at the seconds beside it. "
+                    "Without a GPU, or on one whose peak is not known, there is none.",
                     (gauge("train_mfu"), ""), up_to=1,
                 ),
                 graph(
