@@ -52,6 +52,8 @@ def test_more_clips_than_blocks_come_one_by_one_all_the_same(ray_with_groups: No
     import ray
 
     monkeypatch.setattr(clip_stream, "BLOCKS", 10)
+    context = ray.data.DataContext.get_current()
+    monkeypatch.setattr(context, "target_max_block_size", context.target_max_block_size)
     pool = pool_options(PoolConfig(num_cpus=0.1))
     data = dataset(str(number) for number in range(64))
     assert data.num_blocks() == 10

@@ -351,7 +351,7 @@ JUDGE = Board(
                 stat("Pairs", "none", "Those that passed guards and judges.", so_far("generate_pairs")),
                 stat(
                     "Accepted", "percentunit",
-                    "A quarter to a half is usual. Under a twentieth: see the reasons below. Near 1: the judge says "
+                    "Steady over a run. Under a twentieth: see the reasons below. Near 1: perhaps the judge says "
                     "yes to everything; read some pairs (`videopasta inspect`).",
                     share(total("generate_pairs"), total("generate_candidates")),
                 ),
@@ -538,8 +538,8 @@ TRAINING = Board(
                 ),
                 graph(
                     "Use of the GPUs' arithmetic (MFU)", "percentunit",
-                    "0.3 to 0.5 on H100 for a 7B model. Low: raise tokens_per_pack until memory is full. Without a "
-                    "GPU, or on one whose peak is not known, there is none.",
+                    "Steady. Low: raise tokens_per_pack until memory is full, and look at the seconds beside it. "
+                    "Without a GPU, or on one whose peak is not known, there is none.",
                     (gauge("train_mfu"), ""), up_to=1,
                 ),
                 graph(
@@ -550,7 +550,7 @@ TRAINING = Board(
                 ),
                 graph(
                     "Tokens saved by sharing the video", "percentunit",
-                    "Grows with pairs per clip: 0.5 at one pair, 0.9 at ten.",
+                    "Of a pass for each answer. Grows with pairs per clip: under 0.5 at one pair, under 0.95 at ten.",
                     (gauge("train_tokens_saved"), ""), up_to=1,
                 ),
                 graph(
@@ -637,7 +637,7 @@ COST = Board(
                 ),
                 graph(
                     "GPU at work", "percent",
-                    "Mean of all GPUs, 70 and more while engines have clips. Low with clips waiting: raise "
+                    "Mean of all GPUs, high while engines have clips. Low with clips waiting: raise "
                     "clips_in_flight. Low without: decoding is too slow, or the cluster too large.",
                     ("avg(ray_node_gpus_utilization)", "mean"), ("min(ray_node_gpus_utilization)", "idlest"),
                     up_to=100,

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
+from videopasta.cluster.instances import InstanceType, load_instances
 from videopasta.telemetry import Meter, Metric, sample
 
 EVERY_S = 10.0
@@ -76,36 +77,18 @@ def usage_of(nodes: Iterable[Node], prices: Prices) -> dict[tuple[str, str], Usa
     }
 
 
-class Rented(Protocol):
-    """An instance type, as `instances.py` has it."""
-
-    @property
-    def on_demand_usd(self) -> float | None: ...
-    @property
-    def spot_usd(self) -> float | None: ...
-
-
-def prices_of(types: Mapping[str, Rented]) -> dict[tuple[str, str], float]:
+def prices_of(types: Mapping[str, InstanceType]) -> dict[tuple[str, str], float]:
     """The prices that are known, of instance types by name."""
     found = {(name, "on-demand"): one.on_demand_usd for name, one in types.items()}
     found |= {(name, "spot"): one.spot_usd for name, one in types.items()}
     return {kind: usd for kind, usd in found.items() if usd is not None}
 
 
-def known_prices() -> dict[tuple[str, str], float]:
-    """Prices of the instance types that the package knows."""
-    try:
-        from videopasta.cluster.instances import load_instances
-    except ModuleNotFoundError:
-        return {}
-    return prices_of(load_instances())
-
-
 class UsageMeter:
     """A context around one run, in the driver."""
 
     def __init__(self, run: str) -> None:
-        self._prices = known_prices()
+        self._prices = prices_of(load_instances())
         self._meter = Meter(METRICS, {"run": run})
         self._shown: set[tuple[str, str]] = set()
         self._ended = threading.Event()
