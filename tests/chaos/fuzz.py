@@ -310,7 +310,9 @@ class Fuzz:
     def _peak_mib(self) -> float:
         """The most that a decoder process has held so far."""
         ended = _largest_child_kib()
-        if ended == self._largest_before:  # of those that ended, the system keeps the largest only
+        # Of those that ended, the system keeps the largest only; and a child counts with what its parent held when it
+        # was started.
+        if ended <= max(self._largest_before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss):
             ended = 0
         status = Path(f"/proc/{self._worker.pid}/status")
         lines = status.read_text().splitlines() if status.exists() else []

@@ -67,7 +67,7 @@ instances:
     ("text", "says"),
     [
         ("instances: {a: {cloud: aws, vcpus: 4}}", r"instances\.a\.memory_gib: Field required"),
-        ("instances: {a: {cloud: moon, vcpus: 4, memory_gib: 1}}", r"instances\.a\.cloud: .*'aws' or 'gcp'"),
+        ("instances: {a: {cloud: moon, vcpus: 4, memory_gib: 1}}", r"instances\.a\.cloud: .*'aws', 'gcp' or 'here'"),
         ("instances: {a: {cloud: aws, vcpus: 4, memory_gib: 1, gpus: 2}}", "gpus=2 with gpu=None: give both"),
         ("instances: {a: {cloud: aws, vcpus: 4, memory_gib: 1, gpu: Z, gpus: 2}}", "'Z', which is none of gpu_types"),
         ("instances: {a: {cloud: aws, vcpus: 4, memory_gib: 1, disk: 2}}", r"instances\.a\.disk: Extra inputs"),
