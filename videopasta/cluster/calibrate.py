@@ -1,10 +1,10 @@
 """A short run that is thrown away, to learn what a clip costs: around `generate.run` and `profile.measure`."""
 
-import os
 import platform
 import tempfile
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 
@@ -27,8 +27,7 @@ def calibrate(videos: str, config: GenerateConfig, num_clips: int, console: Cons
     config = with_fixed_pools(config)
     with tempfile.TemporaryDirectory(prefix=scratch.prefix("calibrate")) as folder:
         store = PairStore(folder)
-        chosen = run.plan_run(videos, store, config)
-        chosen = chosen.only(num_clips)
+        chosen = run.plan_run(videos, store, config).only(num_clips)
         store.open(run.run_fingerprint(config, chosen.prompts))
         works: list[Work] = []
         with run.ray_cluster(config), ClipProgress(console, len(chosen.missing)) as progress:
@@ -77,7 +76,6 @@ def _machine() -> str:
 
 def _cpu() -> str:
     """The processor's name, where Linux tells."""
-    if not os.path.exists("/proc/cpuinfo"):  # noqa: PTH110
-        return ""
-    with open("/proc/cpuinfo") as lines:  # noqa: PTH123
-        return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

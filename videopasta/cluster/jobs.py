@@ -47,13 +47,23 @@ class Job:
             raise UserError(f"the job was not taken: {error}") from error
 
     def follow(self, tell: Callable[[str], None]) -> int:
-        """Pass on what the job says until it ends; its exit code."""
+        """Pass on what the job says until it ends; its exit code.
+
+        Raises:
+            UserError: Ctrl-C, or the log ended before the job; the job goes on.
+        """
 
         async def tail() -> None:
             async for text in self._client.tail_job_logs(self.id):
                 tell(text)
 
-        asyncio.run(tail())
+        try:
+            asyncio.run(tail())
+        except KeyboardInterrupt:
+            raise UserError(
+                f"left {self.id}, which goes on: `ray job logs {self.id} --follow` shows it, "
+                f"`ray job stop {self.id}` ends it"
+            ) from None
         info = self._client.get_job_info(self.id)
         status = str(info.status.value)
         if status not in _TERMINAL:
