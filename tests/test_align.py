@@ -1,0 +1,42 @@
+"""The whole road in one command, and taken up again."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+TINY = REPOSITORY / "videopasta/tiny"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_align_goes_the_whole_road_once(tmp_path: Path, ray_folder: Path):
+    """Pairs, model, questions, answers, report; the same command again finds each step done, and trains nothing."""
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(ray_folder)}
+
+    def videopasta(*words: object) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "videopasta.cli", *map(str, words)], env=environment, capture_output=True, text=True,
+            timeout=900, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    for name, split in (("videos", "validation"), ("unseen", "test")):
+        videopasta("tiny", "clips", tmp_path / name, "--num", 6, "--split", split)
+    align = ["align", "--videos", tmp_path / "videos", "--unseen", tmp_path / "unseen", "--out", tmp_path / "out"]
+    for step in ("generate", "train", "evaluate"):
+        align += [f"--{step}-config", TINY / f"{step}.yaml"]
+    videopasta(*align)
+    out = tmp_path / "out"
+    assert (out / "report/report.html").stat().st_size > 10_000
+    weights = (out / "aligned/model/model.safetensors").stat()
+    metrics = (out / "aligned/metrics.csv").read_bytes()
+    again = videopasta(*align)
+    assert "6 done, 0 to do" in again
+    assert (out / "aligned/model/model.safetensors").stat().st_mtime_ns == weights.st_mtime_ns
+    assert (out / "aligned/metrics.csv").read_bytes() == metrics
