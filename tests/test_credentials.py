@@ -140,6 +140,7 @@ def tactless_endpoint() -> Iterator[tuple[type, str]]:
         def do_POST(self):
             key = self.headers["authorization"].removeprefix("Bearer ")
             self.keys.append(key)
+            self.rfile.read(int(self.headers["content-length"]))  # or the client may be cut off in the middle of it
             body = json.dumps({"error": {"message": f"the key {key} may not", "code": key}}).encode()
             self.send_response(self.status)
             self.send_header("content-type", "application/json")
