@@ -4,7 +4,7 @@
 
 A row is `value` (JSON of whatever the pipeline carries) and `frames` (raw bytes per distinct frame plan). Blocks hold
 one row: a clip never waits for its neighbours, and neither do its frames. Only what waits for the first pool may lie in
-larger ones, of `BLOCKS` in all: a block costs the driver a millisecond and 64 KiB, which a million of them cannot have.
+larger ones, of `BLOCKS` in all: each costs the driver milliseconds and 70 KB, which a million of them cannot have.
 What the values are, and what the actors do, is the pipelines' part (`generate/pipeline.py`, `evaluate/pipeline.py`).
 """
 
