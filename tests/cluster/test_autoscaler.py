@@ -39,9 +39,7 @@ def cluster_file(gcs: str) -> dict[str, Any]:
     """As cluster.yaml: a head without work, groups that start from none, pools pinned by custom resources."""
     groups = {
         name: {
-            "resources": {
-                "CPU": 2, "GPU": int(name != "decode"), name: 1, "memory": 2**31, "object_store_memory": 150_000_000,
-            },
+            "resources": {"CPU": 2, "GPU": int(name != "decode"), name: 1, "object_store_memory": 150_000_000},
             "node_config": {}, "min_workers": 0, "max_workers": most,
         }
         for name, most in MOST.items()
@@ -128,7 +126,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     generates = gpu | {"max_size": 2, "resources": {"generate": 1}}
     config["query_model"]["pool"] = config["response_model"]["pool"] = generates
     config["judge_model"]["pool"] = gpu | {"max_size": 1, "resources": {"judge": 1}}
-    config["decode_pool"] = {"num_cpus": 0.5, "clips_in_flight": 1, "resources": {"decode": 0.5}}
+    config["decode_pool"] = {
+        "num_cpus": 0.5, "memory_gib": 0, "clips_in_flight": 1, "resources": {"decode": 0.5},
+    }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return SimpleNamespace(folder=folder)
 
