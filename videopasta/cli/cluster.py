@@ -10,7 +10,7 @@ from videopasta.cli.options import ConfigFile, Overrides, console
 
 Calibration = Annotated[
     Path | None,
-    typer.Option(help="What `videopasta calibrate` wrote. Default: an estimate from data sheets, within a factor of 2"),
+    typer.Option(help="What `videopasta calibrate` wrote. Default: a rough guess from data sheets"),
 ]
 FleetFile = Annotated[Path | None, typer.Option(help="A cluster.yaml; its nodes and prices. Default: this machine")]
 Instances = Annotated[

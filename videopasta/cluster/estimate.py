@@ -1,8 +1,8 @@
 """A profile without a run: tokens counted from the configuration, seconds from a GPU's data sheet. Pure.
 
-Frames, tokens of videos and prompts, and requests are exact for the video described; the lengths of answers, and with
-them the seconds, are guesses whose assumptions are the constants below. Right within a factor of two at best: good for
-"one node or twenty?", not for a budget. `videopasta calibrate` measures instead.
+Frames, tokens of videos and requests are exact for the video described; the lengths of texts, and with them the
+seconds, are guesses whose assumptions are the constants below, never held against a GPU: good for "one node or
+twenty?", not for a budget. `videopasta calibrate` measures instead.
 """
 
 import re
