@@ -12,10 +12,12 @@ from types import SimpleNamespace
 import pytest
 
 from dashboards.render import panels_of, render, series_of
-from tests.cluster.watched import REPORT_MS, until, value_of, watched_cluster
+from tests.cluster.watched import INSTANCE, MARKET, REPORT_MS, until, value_of, watched_cluster
 from tests.conftest import REPOSITORY
 from tests.dpo.trainings import make_config, make_rows, write_rows
 from videopasta.cluster.boards import BOARDS, COST, TRAINING, to_grafana
+from videopasta.cluster.instances import load_instances
+from videopasta.cluster.usage import prices_of
 from videopasta.config import dump_yaml
 from videopasta.config.train import WorkersConfig
 from videopasta.tiny.truth import write_clips
@@ -151,7 +153,7 @@ def test_cost_is_time_times_price(cluster, generation):
     hours = value_of(cluster.prometheus, f'sum(ray_videopasta_cluster_node_hours_total{{run="{generation.run}"}})')
     assert 0.5 * generation.summary["wall_s"] / 3600 < hours <= (generation.end - generation.start) / 3600
     cost = value_of(cluster.prometheus, f'sum(ray_videopasta_cluster_cost_usd_total{{run="{generation.run}"}})')
-    assert cost == pytest.approx(0.9 * hours)
+    assert cost == pytest.approx(prices_of(load_instances())[INSTANCE, MARKET] * hours)
     gpu_hours = value_of(cluster.prometheus, f'sum(ray_videopasta_cluster_gpu_hours_total{{run="{generation.run}"}})')
     assert gpu_hours == pytest.approx(2 * hours)
 

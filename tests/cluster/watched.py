@@ -28,14 +28,8 @@ from videopasta.cluster import dashboards
 SCRAPE_S = 2
 REPORT_MS = 5000
 """How often Ray's processes send; by default 10 s."""
-INSTANCE, MARKET, USD_PER_HOUR = "g6e.xlarge", "spot", 0.9
-# The command itself, with a price for the node's label.
-DRIVER = f"""
-from videopasta.cluster import usage
-usage.known_prices = lambda: {{({INSTANCE!r}, {MARKET!r}): {USD_PER_HOUR}}}
-from videopasta.cli import main
-main()
-"""
+INSTANCE, MARKET = "g6e.xlarge", "spot"
+"""As the node's labels say; instances.yaml has a price for it."""
 
 
 class GpuNode:
@@ -96,7 +90,7 @@ def watched_cluster(folder: Path, ray_folder: Path) -> Iterator[SimpleNamespace]
             def start(*command: object) -> subprocess.Popen[str]:
                 more = environment(folder, RAY_ADDRESS=head.address, HF_HUB_OFFLINE="1", **secured)
                 return subprocess.Popen(
-                    [sys.executable, "-c", DRIVER, *map(str, command)], cwd=folder, env=more, text=True,
+                    [sys.executable, "-m", "videopasta.cli", *map(str, command)], cwd=folder, env=more, text=True,
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 )  # fmt: skip
 
