@@ -14,7 +14,7 @@ from videopasta.config import DecodeConfig
 from videopasta.dpo.examples import Clip
 from videopasta.dpo.qwen import QwenVideo
 from videopasta.dpo.vision_cache import VisionCache
-from videopasta.video import ClipRequest, DecodeWorker, Reason, VideoError
+from videopasta.video import ClipRequest, DecodeWorker, decode_stored
 
 
 class FrameReader:
@@ -30,15 +30,8 @@ class FrameReader:
         Raises:
             VideoError: the video is gone, is another file now, or does not decode.
         """
-        decoded = self._worker.decode(
-            ClipRequest(clip.uri, clip.start_s, clip.end_s, {"seen": clip.plan}, self._config)
-        )
-        if decoded.video_sha256 != clip.video_sha256:
-            raise VideoError(
-                Reason.CHANGED,
-                f"{clip.uri} has SHA-256 {decoded.video_sha256}, its pairs were made from {clip.video_sha256}",
-                decoded.video_sha256,
-            )
+        request = ClipRequest(clip.uri, clip.start_s, clip.end_s, {"seen": clip.plan}, self._config)
+        decoded = decode_stored(self._worker, request, clip.video_sha256)
         return decoded.frames[clip.plan.key]
 
     def __enter__(self) -> Self:

@@ -166,8 +166,12 @@ def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     from videopasta.dpo.fit import BEST
+    from videopasta.dpo.snapshot import KeepSnapshot, mend_snapshot
     from videopasta.dpo.worker import train_worker
 
+    storage_filesystem, storage_path = storage.resolve(out)
+    checkpoints = f"{storage_path}/{CHECKPOINTS}"
+    mend_snapshot(storage_filesystem, checkpoints)
     # Of reading some text; in a log they would be most of it.
     ray.data.DataContext.get_current().enable_progress_bars = False
     workers = config.workers
@@ -198,8 +202,9 @@ def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any
         dataset_config=DataConfig(datasets_to_split=[]),
         run_config=RunConfig(
             name=CHECKPOINTS,
-            storage_path=storage.resolve(out)[1],
-            storage_filesystem=storage.resolve(out)[0],
+            storage_path=storage_path,
+            storage_filesystem=storage_filesystem,
+            callbacks=[KeepSnapshot(storage_filesystem, checkpoints)],  # type: ignore[list-item]
             failure_config=FailureConfig(max_failures=workers.max_failures),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=config.checkpoints.keep,

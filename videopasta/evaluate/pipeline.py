@@ -15,7 +15,7 @@ from videopasta.engine import RequestError, Video, start_engine
 from videopasta.engine.host import EngineHost, start_attempts
 from videopasta.evaluate.asking import ask, grade, to_grade, ungraded
 from videopasta.evaluate.sheets import Sheet
-from videopasta.video import ClipRequest, DecodeWorker, Reason, VideoError
+from videopasta.video import ClipRequest, DecodeWorker, VideoError, decode_stored
 
 _VIEW = "seen"
 
@@ -55,9 +55,7 @@ class DecodeActor:
             asked.video_uri, asked.start_s, asked.end_s, {_VIEW: self._config.plan}, self._config.decode
         )
         try:
-            clip = self._worker.decode(request)
-            if clip.video_sha256 != asked.video_sha256:
-                raise VideoError(Reason.CHANGED, f"{asked.video_uri} is not the file that the questions are about")
+            clip = decode_stored(self._worker, request, asked.video_sha256)
         except VideoError as error:
             return row(sheet.failed(f"{error.reason}: {error.detail}").model_dump_json())
         except RuntimeError as error:

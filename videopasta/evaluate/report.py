@@ -4,17 +4,14 @@ The page has what the other two cannot: pictures. Differences with their interva
 ten answers that changed with the frames that were seen.
 """
 
-import base64
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from videopasta import storage
 from videopasta.config import DecodeConfig
@@ -22,7 +19,8 @@ from videopasta.evaluate.compare import Change, Comparison, compare, percent, po
 from videopasta.evaluate.questions import LETTERS
 from videopasta.evaluate.run import Evaluation, read_evaluation
 from videopasta.evaluate.scores import Cell, mode_names
-from videopasta.video import ClipRequest, DecodeWorker, FramePlan, VideoError
+from videopasta.pictures import FrameLoader, data_uri, filmstrip
+from videopasta.video import VideoError
 
 NUM_CHANGED = 10
 NUM_FRAMES = 8
@@ -202,7 +200,7 @@ def _draw_differences(made: Comparison) -> Any:
 def _png(figure: Any) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    return _data_uri("image/png", buffer.getvalue())
+    return data_uri("image/png", buffer.getvalue())
 
 
 def _curves(after: Evaluation) -> str | None:
@@ -213,27 +211,25 @@ def _curves(after: Evaluation) -> str | None:
     if storage.kind(picture) != "file":
         return None
     with storage.open_input(picture) as stream:
-        return _data_uri("image/png", stream.read())
+        return data_uri("image/png", stream.read())
 
 
 def _changed(made: Comparison, before: Evaluation, after: Evaluation) -> list[ChangedAnswer]:
     olds, news = ({row["question_id"]: row for row in one.answers} for one in (before, after))
-    # Its size and decoder stand in each row's plan; what was long enough to be asked about is long enough to be shown.
-    config = DecodeConfig.model_validate({**after.fingerprint["config"]["decode"], "min_frames": 2})
-    worker = DecodeWorker(config)
+    loader = FrameLoader(DecodeConfig.model_validate(after.fingerprint["config"]["decode"]))
     try:
         return [
-            _changed_answer(one.better, one.way, olds[one.question_id], news[one.question_id], worker, config)
+            _changed_answer(one.better, one.way, olds[one.question_id], news[one.question_id], loader)
             for one in made.changed[:NUM_CHANGED]
         ]
     finally:
-        worker.close()
+        loader.close()
 
 
 def _changed_answer(
-    better: bool, way: str, old: Mapping[str, Any], new: Mapping[str, Any], worker: DecodeWorker, config: DecodeConfig
+    better: bool, way: str, old: Mapping[str, Any], new: Mapping[str, Any], loader: FrameLoader
 ) -> ChangedAnswer:
-    filmstrip, why = _filmstrip(new, worker, config)
+    filmstrip, why = _filmstrip(new, loader)
     options = tuple(
         (LETTERS[n], text, n == old["right"]) for n, text in enumerate(old["options"] if way == "choice" else [])
     )
@@ -243,30 +239,16 @@ def _changed_answer(
     )  # fmt: skip
 
 
-def _filmstrip(row: Mapping[str, Any], worker: DecodeWorker, config: DecodeConfig) -> tuple[str | None, str]:
+def _filmstrip(row: Mapping[str, Any], loader: FrameLoader) -> tuple[str | None, str]:
     """Some of the frames that were seen, side by side; or why there are none."""
-    from PIL import Image
-
     if row["frame_plan"] is None:
         return None, "no frames were seen"
-    plan = FramePlan.from_dict(row["frame_plan"])
     try:
-        clip = worker.decode(ClipRequest(row["video_uri"], row["start_s"], row["end_s"], {"seen": plan}, config))
+        clip = loader.load(row, {"seen": row["frame_plan"]})
     except (VideoError, RuntimeError) as error:
         return None, str(error)
-    if clip.video_sha256 != row["video_sha256"]:
-        return None, "the file is another one now"
-    frames = clip.frames[plan.key]
-    chosen = frames[np.linspace(0, len(frames) - 1, min(NUM_FRAMES, len(frames))).round().astype(int)]
-    strip = Image.fromarray(np.concatenate(list(chosen), axis=1))
-    width = math.ceil(strip.width * FRAME_HEIGHT / strip.height)
-    buffer = io.BytesIO()
-    strip.resize((width, FRAME_HEIGHT), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=85)
-    return _data_uri("image/jpeg", buffer.getvalue()), ""
-
-
-def _data_uri(media_type: str, data: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+    (frames,) = clip.frames.values()
+    return data_uri("image/jpeg", filmstrip(frames, num_frames=NUM_FRAMES, height=FRAME_HEIGHT)), ""
 
 
 def _template(name: str) -> jinja2.Template:

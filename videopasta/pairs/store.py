@@ -9,7 +9,7 @@ quarantine row is dropped once its clip has candidates. One driver writes at a t
     run.json
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -118,14 +118,22 @@ class PairStore:
         """All rows of `candidates`, `pairs` or `quarantine`."""
         return self._folders[kind].read(columns)
 
+    def read_shards(self, kind: str, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """The same shard by shard, with their names."""
+        for name in self._folders[kind].names():
+            yield name, self.read_shard(kind, name, columns)
+
+    def read_shard(self, kind: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of one shard."""
+        return self._folders[kind].read_shard(name, columns)
+
     def ledger(self) -> Ledger:
         """What is done, read from the committed shards."""
         columns = ["clip_id", "video_uris", "video_sha256", "video_size_bytes"]
         clip_ids: set[str] = set()
         contents: dict[str, Seen] = {}
-        candidates = self._folders["candidates"]
-        for name in candidates.names():
-            for row in candidates.read_shard(name, columns).to_pylist():
+        for name, table in self.read_shards("candidates", columns):
+            for row in table.to_pylist():
                 if row["clip_id"] not in clip_ids:
                     clip_ids.add(row["clip_id"])
                     seen = Seen(row["video_sha256"], row["video_size_bytes"], name)

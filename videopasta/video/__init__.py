@@ -13,7 +13,7 @@ from videopasta.video.manifest import ManifestEntry, load_manifest, merge_duplic
 from videopasta.video.plan import FramePlan, FrameTable, frame_size, make_plan
 from videopasta.video.probe import VideoInfo
 from videopasta.video.sources import check_source
-from videopasta.video.worker import DecodeWorker
+from videopasta.video.worker import DecodeWorker, decode_stored
 
 __all__ = [
     "ClipRequest",
@@ -28,6 +28,7 @@ __all__ = [
     "check_source",
     "clip_id",
     "decode_clip",
+    "decode_stored",
     "frame_size",
     "load_manifest",
     "make_plan",

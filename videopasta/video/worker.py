@@ -152,6 +152,22 @@ class _TooLargeError(Exception):
     """The child takes more memory than it may."""
 
 
+def decode_stored(worker: DecodeWorker, request: ClipRequest, video_sha256: str) -> DecodedClip:
+    """A clip as a row has it: decoded from the content that the row was made from.
+
+    Raises:
+        VideoError: as `DecodeWorker.decode`, and `changed` where the file has another hash than `video_sha256`.
+    """
+    decoded = worker.decode(request)
+    if decoded.video_sha256 != video_sha256:
+        raise VideoError(
+            Reason.CHANGED,
+            f"{request.uri} has SHA-256 {decoded.video_sha256}, its rows were made from {video_sha256}",
+            decoded.video_sha256,
+        )
+    return decoded
+
+
 class _Child:
     """The process, its socket, and its scratch folder, which goes with it."""
 

@@ -1,0 +1,256 @@
+"""The pages as a browser without JavaScript has them."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from tests.clips import read_number
+from tests.review.folders import MODES, make_folder
+from videopasta.errors import UserError
+from videopasta.review.app import Review, make_app
+from videopasta.review.catalogue import Catalogue
+from videopasta.review.decisions import Decisions
+from videopasta.review.filmstrips import FilmstripMaker
+
+TOKEN = "t" * 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> str:
+    return make_folder(tmp_path_factory.mktemp("review"))
+
+
+@pytest.fixture
+def review(folder: str, tmp_path: Path):
+    catalogue = Catalogue(folder)
+    made = Review(
+        catalogue, Decisions(tmp_path / "decisions.sqlite3"), FilmstripMaker(catalogue.decode), str(tmp_path), "ann"
+    )
+    yield made
+    made.filmstrips.close()
+    made.decisions.close()
+
+
+@pytest.fixture
+def browser(review: Review) -> TestClient:
+    return open_browser(review)
+
+
+def open_browser(review: Review, app=None) -> TestClient:
+    client = TestClient(app or make_app(review, token=TOKEN), base_url="http://127.0.0.1")
+    assert client.get("/progress", params={"token": TOKEN}).status_code == 200
+    return client
+
+
+def pair_on(response) -> str:
+    return response.url.path.removeprefix("/pairs/")
+
+
+def test_without_the_token_there_is_nothing(review: Review):
+    """Neither pages nor files nor forms; and the token does not stay in the address."""
+    stranger = TestClient(make_app(review, token=TOKEN), base_url="http://127.0.0.1")
+    pair_id = next(iter(review.catalogue.entries))
+    for path in ("/", f"/pairs/{pair_id}", f"/pairs/{pair_id}/clip", "/static/review.js", "/progress?token=wrong"):
+        assert stranger.get(path).status_code == 403
+    assert stranger.post(f"/pairs/{pair_id}", data={"action": "accept"}).status_code == 403
+    assert review.decisions.standing() == []
+    assert "token" not in str(stranger.get("/progress", params={"token": TOKEN}).url)
+
+
+def test_forms_of_other_sites_are_refused(browser: TestClient, review: Review):
+    """Though the browser sends its cookie along."""
+    pair_id = next(iter(review.catalogue.entries))
+    sent = browser.post(f"/pairs/{pair_id}", data={"action": "accept"}, headers={"origin": "http://elsewhere.example"})
+    assert sent.status_code == 403
+    assert review.decisions.standing() == []
+
+
+def test_frames_are_those_that_the_model_saw(browser: TestClient, review: Review):
+    """Each picture on the page carries the number that the row's plan names, for both answers, with its time."""
+    page = browser.get("/")
+    row = review.catalogue.row(pair_on(page))
+    for view in ("chosen", "rejected"):
+        plan = row[f"{view}_frame_plan"]
+        sources = re.findall(rf'src="(/pairs/\w+/frames/{view}/\d+)"', page.text)
+        pictures = [np.asarray(Image.open(io.BytesIO(browser.get(source).content))) for source in sources]
+        assert [read_number(picture) for picture in pictures] == plan["indices"]
+        assert {picture.shape for picture in pictures} == {(plan["height"], plan["width"], 3)}
+        for time in plan["timestamps_s"]:
+            assert f"{time:.2f} s" in page.text
+    assert len(row["chosen_frame_plan"]["indices"]) == 16
+    assert len(row["rejected_frame_plan"]["indices"]) == 8
+
+
+def test_the_page_shows_what_the_row_says(browser: TestClient, review: Review):
+    """Query, both answers with their differing words marked, verdict, models."""
+    page = browser.get("/")
+    row = review.catalogue.row(pair_on(page))
+    assert row["prompt"] in page.text
+    assert "The cup stands on the <mark>left</mark> of the table." in page.text
+    assert "The cup stands on the <mark>right</mark> of the table." in page.text
+    for text in ("Is the cup on the right?", "plain", "q @ r1", "r @ r2", "j @ r3", row["pair_id"]):
+        assert text in page.text
+
+
+def test_the_clip_is_played_in_ranges(browser: TestClient, review: Review):
+    """As players ask for it; the bytes are the file's."""
+    row = review.catalogue.row(next(iter(review.catalogue.entries)))
+    data = Path(row["video_uri"]).read_bytes()
+    part = browser.get(f"/pairs/{row['pair_id']}/clip", headers={"range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, data[10:20])
+    assert part.headers["content-type"] == "video/mp4"
+
+
+def test_every_pair_is_decided_once_and_then_there_is_none(browser: TestClient, review: Review):
+    """The least sure first; each action leads to the next open pair, the last to the progress."""
+    page, seen = browser.get("/"), []
+    for action in ("accept", "reject", "swap", "accept", "accept", "accept"):
+        seen.append(pair_on(page))
+        page = browser.post(page.url, data={"action": action})
+    entries = review.catalogue.entries
+    assert seen == [one.pair_id for one in sorted(entries.values(), key=lambda e: e.certainty) if one.accepted]
+    assert page.url.path == "/progress"
+    assert "6 of 6 decided" in page.text
+    assert [one.action for one in review.decisions.standing()] == ["accept", "reject", "swap", *3 * ["accept"]]
+
+
+def test_an_edit_keeps_both_texts(browser: TestClient, review: Review):
+    """With line ends as they were typed, and its note."""
+    page = browser.get("/")
+    form = {"action": "edit", "chosen": "It is\r\nred. ", "rejected": "It is blue.", "note": "colour"}
+    browser.post(page.url, data=form)
+    (one,) = review.decisions.standing()
+    assert (one.chosen, one.rejected, one.note) == ("It is\nred.", "It is blue.", "colour")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "says"),
+    [
+        ("", "It is blue.", "need a text"),
+        ("It is red.", "it is RED.", "say the same"),
+        (None, None, "Nothing was changed"),
+    ],
+)
+def test_an_edit_that_makes_no_pair_is_told(browser: TestClient, review: Review, chosen, rejected, says):
+    """What was typed is still there, and nothing is kept."""
+    page = browser.get("/")
+    row = review.catalogue.row(pair_on(page))
+    form = {"action": "edit", "chosen": row["chosen"] if chosen is None else chosen,
+            "rejected": row["rejected"] if rejected is None else rejected, "note": "mine"}  # fmt: skip
+    answer = browser.post(page.url, data=form)
+    assert answer.status_code == 422
+    assert says in answer.text
+    assert form["rejected"] in answer.text
+    assert 'value="mine"' in answer.text
+    assert review.decisions.standing() == []
+
+
+def test_undo_shows_the_pair_again(browser: TestClient, review: Review):
+    """Open, as before; and where there is nothing to take back, nothing happens."""
+    page = browser.get("/")
+    decided = pair_on(page)
+    browser.post(page.url, data={"action": "reject"})
+    page = browser.post("/undo")
+    assert pair_on(page) == decided
+    assert "took back: reject" in page.text
+    assert review.decisions.standing() == []
+    assert browser.post("/undo").status_code == 200
+
+
+def test_two_reviewers_get_different_pairs(review: Review):
+    """And see what the other decided; both decisions are kept."""
+    app = make_app(review, token=TOKEN)
+    ann, bob = open_browser(review, app), open_browser(review, app)
+    bob.post("/reviewer", data={"reviewer": "bob"})
+    first = ann.get("/")
+    assert pair_on(bob.get("/")) != pair_on(first)
+    assert "ann looks at this pair now" in bob.get(first.url).text
+    ann.post(first.url, data={"action": "accept"})
+    assert "ann decided" in bob.get(first.url).text
+    bob.post(first.url, data={"action": "reject"})
+    assert {(one.reviewer, one.action) for one in review.decisions.standing()} == {("ann", "accept"), ("bob", "reject")}
+    assert "ann and bob" in ann.get("/progress").text
+
+
+def test_filters_stay_in_every_address(browser: TestClient, review: Review):
+    """From pair to pair, through decisions and undo."""
+    page = browser.get("/", params={"failure_mode": "temporal", "order": "stored"})
+    for _ in range(2):
+        assert review.catalogue.entries[pair_on(page)].failure_mode == "temporal"
+        page = browser.post(page.url, data={"action": "accept"})
+    assert page.url.path == "/progress"
+    assert "failure_mode=temporal" in str(page.url)
+    assert "2 of 2 decided" in page.text
+    assert "failure_mode=temporal" in str(browser.post("/undo?failure_mode=temporal&order=stored").url)
+    assert browser.get("/", params={"failure_mode": "none", "max_confidence": "x", "order": "?"}).status_code == 200
+
+
+def test_dropped_candidates_can_be_looked_at(browser: TestClient):
+    """With why, also those that no judge saw."""
+    page = browser.get("/", params={"shown": "dropped"})
+    assert "dropped: length ratio" in page.text
+    assert "a guard dropped it before any judge" in page.text
+
+
+def test_a_video_that_is_gone_or_another_is_told(tmp_path: Path):
+    """The pair can still be decided."""
+    catalogue = Catalogue(make_folder(tmp_path, num_clips=2))
+    (tmp_path / "0.mp4").unlink()
+    (tmp_path / "1.mp4").write_bytes((tmp_path / "1.mp4").read_bytes() + bytes(8))
+    made = Review(catalogue, Decisions(tmp_path / "d.sqlite3"), FilmstripMaker(catalogue.decode), str(tmp_path), "ann")
+    browser, told = open_browser(made), []
+    for pair_id, entry in catalogue.entries.items():
+        if entry.failure_mode == MODES[0] and entry.accepted:
+            told += re.findall(r"No frames: (\w+)", browser.get(f"/pairs/{pair_id}").text)
+    assert sorted(told) == ["changed", "missing"]
+    assert browser.get("/").status_code == 200
+    made.filmstrips.close()
+    made.decisions.close()
+
+
+def test_pages_of_pairs_that_are_not_there(browser: TestClient):
+    """Are said to be missing, whatever the name leads to."""
+    for path in ("/pairs/none", "/pairs/..%2F..%2Fetc%2Fpasswd", "/pairs/none/clip", "/pairs/none/frames/chosen/0"):
+        assert browser.get(path).status_code == 404
+    assert browser.post("/pairs/none", data={"action": "accept"}).status_code == 404
+
+
+def test_actions_and_names_that_make_no_sense_are_refused(browser: TestClient, review: Review):
+    """With what would be right."""
+    page = browser.get("/")
+    assert "one of accept, reject, swap, edit" in browser.post(page.url, data={"action": "undo"}).text
+    assert browser.post("/reviewer", data={"reviewer": "<script>"}).status_code == 400
+    assert review.decisions.standing() == []
+
+
+def test_text_of_models_is_text(tmp_path: Path, review: Review, browser: TestClient, monkeypatch):
+    """A tag in an answer is shown, not made."""
+    row = dict(review.catalogue.row(next(iter(review.catalogue.entries))), prompt="<script>alert(1)</script>")
+    monkeypatch.setattr(review.catalogue, "row", lambda pair_id: row)
+    page = browser.get(f"/pairs/{row['pair_id']}")
+    assert "<script>alert" not in page.text
+    assert "&lt;script&gt;alert" in page.text
+
+
+def test_export_by_the_button(browser: TestClient, tmp_path: Path):
+    """The page says where the file is."""
+    page = browser.get("/")
+    browser.post(page.url, data={"action": "accept"})
+    said = browser.post("/export").text
+    assert "1 decisions written to" in said
+    assert pq.read_table(tmp_path / "reviews/decisions.parquet").num_rows == 1
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_folder_without_candidates_is_told(made: bool, tmp_path: Path):
+    """And what to do."""
+    if made:
+        make_folder(tmp_path, num_clips=0)
+    with pytest.raises(UserError, match="no candidates yet" if made else "no run.json"):
+        Catalogue(str(tmp_path / "out"))

@@ -1,0 +1,86 @@
+"""The review page's server: on this machine alone, for who has the address that it printed."""
+
+import contextlib
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+
+from videopasta import storage
+from videopasta.errors import UserError
+from videopasta.review.app import Review, make_app
+from videopasta.review.catalogue import Catalogue
+from videopasta.review.decisions import DATABASE, FOLDER, Decisions
+from videopasta.review.filmstrips import FilmstripMaker
+
+
+def database_of(out: str, given: Path | None) -> Path:
+    """Where the decisions about `out` are kept.
+
+    Raises:
+        UserError: the folder is remote, where SQLite cannot write.
+    """
+    if given is not None:
+        return given
+    if not storage.is_local(out):
+        raise UserError(
+            f"{out}: decisions are kept in a local SQLite file; name it with --db, e.g. --db decisions.sqlite3"
+        )
+    return Path(storage.local_path(storage.join(out, FOLDER, DATABASE)))
+
+
+def serve(out: str, database: Path, reviewer: str, *, host: str, port: int, tell: Callable[[str], None]) -> int:
+    """Serve until Ctrl-C or SIGTERM; then write the decisions as Parquet, and say how many stand.
+
+    Args:
+        out: an output folder of `videopasta generate`.
+        database: gets the decisions.
+        reviewer: who reviews, until a browser says another name.
+        host: what it listens on.
+        port: 0: any that is free.
+        tell: gets the address, once it answers.
+
+    Raises:
+        UserError: the folder holds nothing to review, or the port is taken.
+    """
+    catalogue = Catalogue(out)
+    decisions = Decisions(database)
+    filmstrips = FilmstripMaker(catalogue.decode)
+    try:
+        listening = _listen(host, port)
+        port = listening.getsockname()[1]
+        token = secrets.token_urlsafe(24)
+        review = Review(catalogue, decisions, filmstrips, out, reviewer)
+        app = make_app(review, token=token, cookie=f"videopasta-review-{port}")
+        server = _Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+        shown = f"[{host}]" if ":" in host else host
+        tell(f"http://{shown}:{port}/?token={token}")
+        server.run(sockets=[listening])
+        return decisions.export(out)
+    finally:
+        filmstrips.close()
+        decisions.close()
+
+
+class _Server(uvicorn.Server):
+    """Ends at a signal, and leaves the process to us: uvicorn's own would raise the signal once more."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """See uvicorn."""
+        before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise UserError(f"--host {host} --port {port}: {error.strerror}; give another --port") from error
