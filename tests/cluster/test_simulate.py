@@ -1,7 +1,5 @@
 """A run as events: nothing is lost, limits hold, and what is simple comes out as by hand."""
 
-import math
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,6 +58,23 @@ def test_lost_nodes_cost_time_and_no_clip():
     assert rough.busy_s["engine"] >= clips * 2.0 - 1e-6
 
 
+def test_nodes_of_a_pool_that_has_ended_are_given_back():
+    """While another pool works on: they are not paid for to the end."""
+    stages = [stage("decode", actor_s=0.1, group="cpu"), stage("engine", actor_s=20.0)]
+    made = simulate(stages, [group("cpu", min_nodes=0), group()], 3, idle_timeout_s=5)
+    assert made.wall_s == pytest.approx(10 + 0.1 + 3 * 20)
+    assert made.node_s["cpu"] == pytest.approx(10 + 3 * 0.1 + 5)
+
+
+def test_pools_that_share_too_few_spot_nodes_do_not_take_each_others_last_actor():
+    """After a loss each pool gets its smallest size first; a pool without actors would hold up the others for ever."""
+    stages = [stage(name, actor_s=5.0, max_actors=8, share=0.5) for name in "abc"]
+    nodes = group(min_nodes=0, max_nodes=3, launch_s=5.0, spot_mean_s=60.0)
+    made = simulate(stages, [nodes], 100, idle_timeout_s=1)
+    assert made.lost_nodes > 3
+    assert made.most_nodes == {"node": 3}
+
+
 def test_a_hundred_million_clips_go_in_lumps():
     """As many events as for a few thousand clips; the time is what the slowest pool takes."""
     made = simulate([stage(variation=0.5), stage("judge", actor_s=1.0)], [group()], 10**8, idle_timeout_s=0)
@@ -76,15 +91,15 @@ def test_no_room_is_told():
 @given(
     clips=st.integers(1, 300),
     sizes=st.lists(st.tuples(st.floats(0.1, 20), st.integers(1, 5)), min_size=1, max_size=4),
+    nodes=st.integers(1, 5),
     spot=st.one_of(st.none(), st.floats(30, 3000)),
     seed=st.integers(0, 99),
 )
 def test_every_run_ends_and_no_faster_than_its_slowest_pool(
-    clips: int, sizes: list[tuple[float, int]], spot: float | None, seed: int
+    clips: int, sizes: list[tuple[float, int]], nodes: int, spot: float | None, seed: int
 ):
-    """Whatever the pools and the losses: it ends, within its limits."""
+    """Whatever the pools, the losses, and whether all have room: it ends, within its limits."""
     stages = [stage(str(i), actor_s=s, max_actors=n, variation=0.3) for i, (s, n) in enumerate(sizes)]
-    nodes = math.ceil(sum(n for _, n in sizes) / 4)
     made = simulate(
         stages,
         [group(min_nodes=0, max_nodes=nodes, launch_s=5.0, spot_mean_s=spot)],

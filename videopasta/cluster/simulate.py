@@ -161,23 +161,25 @@ class _Run:
                 self.num_free[index] += 1
                 yield handing
         except simpy.Interrupt as interrupt:
-            self.num_actors[index] -= 1
             self.num_free[index] -= is_free
             if get is not None:
                 get.cancel()
             if interrupt.cause == _NO_MORE:
+                self.num_actors[index] -= 1
                 self._give_room(node, stage.share)
                 node.actors.remove((index, self.env.active_process))
                 if not node.actors:
                     self.env.process(self._idle(node))
-            elif amount:
+                for other in range(len(self.stages)):
+                    self._grow(other)
+                return
+            if amount:
                 # What it had finished is out; what it had in hand, and what it had not begun, is done elsewhere.
                 finished = amount * (self.env.now - started) / takes
                 self.busy_s[stage.name] += self.env.now - started
                 self.redone += min(stage.clips_in_flight, amount - finished)
                 self.env.process(self._hand_on(index, finished))
                 self.env.process(self._take_back(index, amount - finished))
-            self._grow(index)
 
     def _take_back(self, index: int, amount: float) -> Generator[Any, Any, None]:
         yield self.queues[index].put(amount)
@@ -188,7 +190,7 @@ class _Run:
             yield self.queues[index + 1].put(amount)
             self._grow(index + 1)
         self.done[index] += amount
-        if self.done[index] < self.clips * (1 - 1e-9):
+        if not self._has_ended(index):
             return
         for node in self.nodes[self.stages[index].group]:
             for of, actor in node.actors:
@@ -196,6 +198,9 @@ class _Run:
                     actor.interrupt(_NO_MORE)
         if index + 1 == len(self.stages):
             self.finished.succeed()
+
+    def _has_ended(self, index: int) -> bool:
+        return self.done[index] >= self.clips * (1 - 1e-9)
 
     def _spread(self, variation: float, amount: float) -> float:
         """A lump's seconds over their mean: its clips differ, and even out."""
@@ -210,8 +215,14 @@ class _Run:
         """An actor more for each lump that waits and finds none free, or about to be."""
         while len(self.queues[index].items) > self.num_free[index] and self._add_actor(index):
             pass
-        while self.num_actors[index] < self.stages[index].min_actors and self._add_actor(index):
-            pass
+
+    def _replace_lost(self) -> None:
+        """The smallest size of every pool, before any grows: one without actors would hold the others up for ever."""
+        for index, stage in enumerate(self.stages):
+            while not self._has_ended(index) and self.num_actors[index] < stage.min_actors and self._add_actor(index):
+                pass
+        for index in range(len(self.stages)):
+            self._grow(index)
 
     def _add_actor(self, index: int) -> bool:
         stage = self.stages[index]
@@ -256,10 +267,12 @@ class _Run:
             return
         self._remove(node)
         self.lost_nodes += 1
-        for _, actor in node.actors:
+        for index, actor in node.actors:
+            self.num_actors[index] -= 1
             actor.interrupt(_LOST)
         while len(self.nodes[node.group.name]) < node.group.min_nodes:
             self._launch(node.group)
+        self._replace_lost()
 
     def _idle(self, node: _Node) -> Generator[Any, Any, None]:
         yield self.env.timeout(self.idle_timeout_s)
