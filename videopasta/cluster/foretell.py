@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -58,7 +59,8 @@ def foretell(
     else:
         placed = place(pools_of(config), fleet)
         hosts: Mapping[str, InstanceType] = {name: where.group.instance for name, where in placed.items()}
-        profile = estimate(config, load_prompts(config.prompts), footage, hosts)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        profile = estimate(config, load_prompts(config.prompts), footage, hosts, made_at=now)
     return make_plan(profile, config, fleet, videos, launch_s=launch_s, spot_mean_h=spot_mean_h, best_sizes=best_sizes)
 
 
