@@ -122,8 +122,29 @@ def test_actors_go_where_they_fit_and_waste_least():
     assert place(pinned, fleet(gpu_group("two"), gpu_group("pinned", 8, resources={"judge": 2}))) == {
         "judge": place(pinned, fleet(gpu_group("pinned", 8, resources={"judge": 2})))["judge"]
     }
-    with pytest.raises(UserError, match=r"query: an actor of 1 CPUs, 2 GPUs .* fits no node group of ours: small"):
+    with pytest.raises(UserError, match=r"query: an actor of 1 CPUs, 2 GPUs, 0 GiB fits no node group of ours: small"):
         place(pools_of(RECIPE), fleet(gpu_group("small", 1)))
+
+
+def test_pools_spread_over_equal_groups():
+    """As the autoscaler does: none is left empty while another is too small."""
+    groups = (
+        group(),
+        gpu_group("generate", max_nodes=5),
+        gpu_group("judge", max_nodes=2),
+        gpu_group("none", max_nodes=0),
+    )
+    placed = place(pools_of(RECIPE), fleet(*groups))
+    assert {name: where.group.name for name, where in placed.items()} == {
+        "decode": "cpu", "query": "generate", "response": "generate", "judge.0": "judge",
+    }  # fmt: skip
+
+
+def test_nodes_without_a_price_are_named():
+    """And nothing is said of the cost, which would be too low."""
+    unpriced = group("cpu", instance=machine(on_demand_usd=None))
+    made = make_plan(profile(), RECIPE, fleet(unpriced, gpu_group(max_nodes=8)), 10, launch_s=0, spot_mean_h=8)
+    assert (made.cost_usd, made.unpriced) == (None, ("cpu",))
 
 
 def test_recommended_sizes_leave_no_pool_far_behind():

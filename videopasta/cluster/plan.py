@@ -6,6 +6,7 @@ profile (a clip's cost) + configuration (pools) + fleet (nodes, prices) ─► P
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from videopasta.cluster.instances import Fleet, NodeGroup
 from videopasta.cluster.profile import DECODE, Profile, stage_name
@@ -63,8 +64,10 @@ class Plan:
     node_h: Mapping[str, float]
     """By group; the head is `head`."""
     gpu_h: float
+    unpriced: tuple[str, ...]
+    """Of `node_h`, those whose price is not known."""
     cost_usd: float | None
-    """None: the fleet has no prices."""
+    """None: some are unpriced."""
 
     @property
     def bottleneck(self) -> PoolPlan:
@@ -85,20 +88,34 @@ def pools_of(config: GenerateConfig) -> dict[str, PoolConfig]:
 def place(pools: Mapping[str, PoolConfig], fleet: Fleet) -> dict[str, Placement]:
     """Where each pool's actors run: of the groups that hold one, that with the fewest GPUs, then CPUs.
 
+    Of equal groups it is the one that the pools, at their largest, leave least full.
+
     Raises:
         UserError: a pool's actor fits nowhere.
     """
-    placed = {}
+    placed: dict[str, Placement] = {}
+    nodes = dict.fromkeys(
+        (group.name for group in fleet.groups), 0.0
+    )  # of each group, filled by pools at their largest
     for name, pool in pools.items():
-        fitting = [Placement(group, count) for group in fleet.groups if (count := _per_node(pool, group))]
+        fitting = [
+            Placement(group, count) for group in fleet.groups if group.max_nodes and (count := _per_node(pool, group))
+        ]
         if not fitting:
             groups = ", ".join(f"{g.name} ({g.cpus:g} CPUs, {g.gpus:g} GPUs)" for g in fleet.groups)
             raise UserError(
-                f"{name}: an actor of {pool.num_cpus:g} CPUs, {pool.num_gpus:g} GPUs and {pool.memory_gib:g} GiB fits "
-                f"no node group of {fleet.name}: {groups}. Add a group, or make the actor smaller"
+                f"{name}: an actor of {pool.num_cpus:g} CPUs, {pool.num_gpus:g} GPUs, {pool.memory_gib:g} GiB"
+                f"{''.join(f' and {one}={amount:g}' for one, amount in pool.resources.items())} fits no node group of "
+                f"{fleet.name}: {groups}. Add a group, or make the actor smaller"
             )
-        placed[name] = min(fitting, key=lambda one: (one.group.gpus, one.group.cpus, one.group.name))
+        placed[name] = min(fitting, key=partial(_rank, size=pool.max_size, nodes=nodes))
+        nodes[placed[name].group.name] += pool.max_size * placed[name].share
     return placed
+
+
+def _rank(one: Placement, *, size: int, nodes: Mapping[str, float]) -> tuple[float, float, float]:
+    filled = nodes[one.group.name] + size * one.share
+    return one.group.gpus, one.group.cpus, filled / one.group.max_nodes
 
 
 def _per_node(pool: PoolConfig, group: NodeGroup) -> int:
@@ -202,6 +219,7 @@ def make_plan(
         num_shards=math.ceil(max(by_size, min(simulated.wall_s / config.output.flush_s, videos))),
         node_h=node_h,
         gpu_h=sum(node_h.get(group.name, 0.0) * group.gpus for group in fleet.groups),
+        unpriced=tuple(name for name in node_h if _price(name, fleet) is None),
         cost_usd=_cost(node_h, fleet),
     )
 
@@ -218,6 +236,7 @@ def _cost(node_h: Mapping[str, float], fleet: Fleet) -> float | None:
 
 
 def _price(name: str, fleet: Fleet) -> float | None:
+    """Of an hour, in USD; None: not known."""
     if name == "head":
         return fleet.head.on_demand_usd if fleet.head else None
     group = next(group for group in fleet.groups if group.name == name)
