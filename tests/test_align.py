@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from videopasta.dpo.trackers import read_metrics
 
 TINY = REPOSITORY / "videopasta/tiny"
 SAID = (
-    "aligned/metrics.csv", "aligned/model/model.safetensors", "questions/questions.jsonl", "before/scores.json",
+    "aligned/model/model.safetensors", "questions/questions.jsonl", "before/scores.json",
     "after/scores.json", "report/report.json",
 )  # fmt: skip
 
@@ -41,6 +42,9 @@ def test_align_goes_the_whole_road_once(tmp_path: Path, ray_folder: Path):
     shards = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     assert {path.parent.name for path in shards} >= {"candidates", "pairs", "answers", "preference"}
     said = {name: (out / name).read_bytes() for name in SAID}
+    steps = read_metrics(str(out / "aligned"))
+    assert steps
     videopasta(*align)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == shards
+    assert read_metrics(str(out / "aligned")) == steps
     assert [name for name in SAID if (out / name).read_bytes() != said[name]] == []
