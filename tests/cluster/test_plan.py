@@ -218,6 +218,14 @@ def test_longer_reasons_cost_the_judge_tokens_up_to_its_longest_answer():
     assert short.prompt_tokens == cut.prompt_tokens
 
 
+def test_votes_of_one_judge_on_a_candidate_share_their_prompt():
+    """Three samples read no more than one, and write three times as much."""
+    one, three = judge_of(), judge_of("judge.num_samples=3", "judge.sampling.temperature=0.7")
+    assert three.prompt_tokens == pytest.approx(3 * one.prompt_tokens)
+    assert three.prompt_tokens - three.cached_tokens == pytest.approx(one.prompt_tokens)
+    assert three.completion_tokens == pytest.approx(3 * one.completion_tokens)
+
+
 def test_a_description_is_written_once_and_read_with_every_vote():
     """`describe_clip`: one request more of the response model, whose video is cached, and longer prompts of judges."""
     config = load_config(GenerateConfig, REPOSITORY / "configs/videopasta_7k.yaml", ["judge.describe_clip=true"])

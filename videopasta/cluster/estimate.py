@@ -74,6 +74,8 @@ class _Ask:
     sampling: SamplingConfig
     plan: FramePlan | None = None
     """What they see of the clip."""
+    alike: int = 1
+    """So many have the same prompt."""
 
 
 @dataclass(frozen=True)
@@ -180,18 +182,20 @@ def _asks(role: str, config: GenerateConfig, prompts: PromptSet, plans: Mapping[
         else:
             asks = prompts.judge(mode, query=query, preferred=answer, adversarial=answer, description=description)
             vote = VOTE_TOKENS + judge.max_reason_chars / CHARS_PER_WORD * TOKENS_PER_WORD
-            yield _Ask(candidates * GUARDED_SHARE * judge.num_samples, asks, vote, judge.sampling)
+            votes = candidates * GUARDED_SHARE * judge.num_samples
+            yield _Ask(votes, asks, vote, judge.sampling, alike=judge.num_samples)
 
 
 def _tokens(asks: Sequence[_Ask], model: str) -> _Tokens:
-    """Of one clip in a pool that hosts `model`: each distinct video is read once, and cached for all other requests."""
+    """Of one clip in a pool that hosts `model`: each video and each prompt is read once, and cached for its others."""
     shown = [(ask.requests, ask.plan.key, _video_tokens(ask.plan, model)) for ask in asks if ask.plan is not None]
     of_videos = sum(requests * tokens for requests, _, tokens in shown)
+    of_texts = [(ask.requests * _text(ask.prompt), ask.alike) for ask in asks]
     seen = sum({key: tokens for _, key, tokens in shown}.values())
     return _Tokens(
         requests=sum(ask.requests for ask in asks),
-        prompt=sum(ask.requests * _text(ask.prompt) for ask in asks) + of_videos,
-        cached=of_videos - seen,
+        prompt=sum(tokens for tokens, _ in of_texts) + of_videos,
+        cached=sum(tokens * (1 - 1 / alike) for tokens, alike in of_texts) + of_videos - seen,
         completion=sum(ask.requests * min(ask.answer_tokens, ask.sampling.max_tokens) for ask in asks),
         seen=seen,
     )

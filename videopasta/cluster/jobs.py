@@ -1,11 +1,13 @@
 """`videopasta submit`: a command as a job of a cluster, followed until it ends."""
 
 import asyncio
+import logging
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from videopasta.errors import UserError
+from videopasta.ray_session import quieten
 
 _SERVER = "RAY_API_SERVER_ADDRESS"
 _TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -38,6 +40,7 @@ class Job:
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
+        quieten(logging.getLogger("ray"))  # which tells of each file that it leaves out
         self.address = dashboard_address(address, os.environ)
         os.environ[_SERVER] = self.address  # Ray lets its variables win over what it is given
         try:
@@ -54,7 +57,9 @@ class Job:
                 f"{error}\nGive the cluster's token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH (docs/security.md)."
             ) from error
         except (RuntimeError, ValueError) as error:
-            raise UserError(f"the job was not taken: {error}") from error
+            agent = "agent" in str(error)
+            fix = "\nA head that was just started needs some seconds; if it stays so, its dashboard_agent.log says why."
+            raise UserError(f"the job was not taken: {error}{fix if agent else ''}") from error
 
     @property
     def hint(self) -> str:
