@@ -69,7 +69,10 @@ def _with_nodes(fleet: Fleet, nodes: Mapping[str, int]) -> Fleet:
     for name in nodes:
         if name not in known:
             raise UserError(f"--nodes {name}: {fleet.name} has no such group; it has {', '.join(known)}")
-    groups = (replace(group, max_nodes=nodes.get(group.name, group.max_nodes)) for group in fleet.groups)
+    groups = []
+    for group in fleet.groups:
+        most = nodes.get(group.name, group.max_nodes)
+        groups.append(replace(group, min_nodes=min(group.min_nodes, most), max_nodes=most))
     return replace(fleet, groups=tuple(groups))
 
 
