@@ -175,6 +175,14 @@ def test_plan_of_another_configuration_is_refused():
         make_plan(profile(TINY), RECIPE, fleet(), 10, launch_s=0, spot_mean_h=8)
 
 
+def test_one_machine_with_just_enough_gpus_is_enough():
+    """2 for the query writer, 1 for the responses, 2 for the judge; decoders take the CPUs that are left."""
+    one = Fleet("here", None, (gpu_group(gpus=5, max_nodes=1),), idle_timeout_s=0)
+    made = make_plan(profile(), RECIPE, one, 50, launch_s=0, spot_mean_h=8)
+    assert made.simulated.most_actors == {"decode": 5, "query": 1, "response": 1, "judge.0": 1}
+    assert [pool.recommended for pool in made.pools] == [2, 1, 1, 1]
+
+
 def test_smallest_pools_without_room_are_told():
     """Ray would wait for ever."""
     with pytest.raises(UserError, match="1 actors have no room on gpu of ours"):

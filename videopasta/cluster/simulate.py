@@ -10,7 +10,7 @@ that slow each other on one node beyond what a calibration saw, a cloud that has
 """
 
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ class SimStage:
     max_actors: int
     group: str
     """Of nodes, on which its actors live."""
-    share: float
-    """Of a node that one actor takes, over 0 to 1."""
+    takes: Mapping[str, float]
+    """Of a node's resources, one actor."""
     clips_in_flight: int
     """Of an actor: lost with its node."""
 
@@ -47,6 +47,8 @@ class SimGroup:
     """Equal nodes."""
 
     name: str
+    has: Mapping[str, float]
+    """Resources of one node."""
     min_nodes: int
     max_nodes: int
     launch_s: float
@@ -84,10 +86,17 @@ def simulate(
 
 class _Node:
     def __init__(self, env: simpy.Environment, group: SimGroup) -> None:
-        self.group, self.asked_at, self.room = group, env.now, 1.0
+        self.group, self.asked_at, self.room = group, env.now, dict(group.has)
         self.ready = env.event()
         self.actors: list[tuple[int, Any]] = []
         """Stage and process."""
+
+    def fits(self, takes: Mapping[str, float]) -> bool:
+        return all(self.room.get(name, 0.0) >= amount - 1e-9 for name, amount in takes.items())
+
+    def give(self, takes: Mapping[str, float], sign: int) -> None:
+        for name, amount in takes.items():
+            self.room[name] += sign * amount
 
 
 class _Run:
@@ -101,7 +110,7 @@ class _Run:
         self.idle_timeout_s, self.random = idle_timeout_s, random.Random(seed)
         self.queues = [simpy.Store(self.env, capacity=2 * stage.max_actors) for stage in stages]
         self.nodes: dict[str, dict[_Node, None]] = {group.name: {} for group in groups}
-        self.roomy: dict[str, dict[_Node, None]] = {group.name: {} for group in groups}
+        self.roomy: list[dict[_Node, None]] = [{} for _ in stages]  # nodes that hold one actor more, by stage
         self.num_actors = [0] * len(stages)
         self.num_free = [0] * len(stages)  # that wait for a clip, or are about to be ready for one
         self.done = [0.0] * len(stages)
@@ -166,7 +175,8 @@ class _Run:
                 get.cancel()
             if interrupt.cause == _NO_MORE:
                 self.num_actors[index] -= 1
-                self._give_room(node, stage.share)
+                node.give(stage.takes, 1)
+                self._note_room(node)
                 node.actors.remove((index, self.env.active_process))
                 if not node.actors:
                     self.env.process(self._idle(node))
@@ -229,30 +239,33 @@ class _Run:
         if self.num_actors[index] >= stage.max_actors:
             return False
         group = self.groups[stage.group]
-        node = next((node for node in self.roomy[group.name] if node.room >= stage.share - 1e-9), None)
+        node = next(iter(self.roomy[index]), None)
         if node is None and len(self.nodes[group.name]) < group.max_nodes:
             node = self._launch(group)
-        if node is None:
+        if node is None or not node.fits(stage.takes):
             return False
-        self._give_room(node, -stage.share)
+        node.give(stage.takes, -1)
+        self._note_room(node)
         self.num_actors[index] += 1
         self.num_free[index] += 1
         self.most_actors[stage.name] = max(self.most_actors[stage.name], self.num_actors[index])
         node.actors.append((index, self.env.process(self._actor(index, node))))
         return True
 
-    def _give_room(self, node: _Node, share: float) -> None:
-        node.room += share
-        roomy = self.roomy[node.group.name]
-        if node.room > 1e-9:
-            roomy[node] = None
-        else:
-            roomy.pop(node, None)
+    def _note_room(self, node: _Node) -> None:
+        is_there = node in self.nodes[node.group.name]
+        for stage, roomy in zip(self.stages, self.roomy, strict=True):
+            if stage.group != node.group.name:
+                continue
+            if is_there and node.fits(stage.takes):
+                roomy[node] = None
+            else:
+                roomy.pop(node, None)
 
     def _launch(self, group: SimGroup, launch_s: float | None = None) -> _Node:
         node = _Node(self.env, group)
         self.nodes[group.name][node] = None
-        self.roomy[group.name][node] = None
+        self._note_room(node)
         self.most_nodes[group.name] = max(self.most_nodes[group.name], len(self.nodes[group.name]))
         self.env.process(self._life(node, group.launch_s if launch_s is None else launch_s))
         return node
@@ -282,5 +295,5 @@ class _Run:
 
     def _remove(self, node: _Node) -> None:
         del self.nodes[node.group.name][node]
-        self.roomy[node.group.name].pop(node, None)
+        self._note_room(node)
         self.node_s[node.group.name] += self.env.now - node.asked_at
