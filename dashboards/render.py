@@ -11,6 +11,7 @@ import io
 import json
 import math
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping

@@ -8,14 +8,19 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from videopasta.dpo.trackers import read_metrics
 
 TINY = REPOSITORY / "videopasta/tiny"
+SAID = (
+    "aligned/model/model.safetensors", "questions/questions.jsonl", "before/scores.json",
+    "after/scores.json", "report/report.json",
+)  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_align_goes_the_whole_road_once(tmp_path: Path, ray_folder: Path):
-    """Pairs, model, questions, answers, report; the same command again finds each step done, and trains nothing."""
+    """Pairs, model, questions, answers, report; the same command again makes nothing anew, and says the same."""
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(ray_folder)}
 
     def videopasta(*words: object) -> str:
@@ -34,9 +39,12 @@ def test_align_goes_the_whole_road_once(tmp_path: Path, ray_folder: Path):
     videopasta(*align)
     out = tmp_path / "out"
     assert (out / "report/report.html").stat().st_size > 10_000
-    weights = (out / "aligned/model/model.safetensors").stat()
-    metrics = (out / "aligned/metrics.csv").read_bytes()
-    again = videopasta(*align)
-    assert "6 done, 0 to do" in again
-    assert (out / "aligned/model/model.safetensors").stat().st_mtime_ns == weights.st_mtime_ns
-    assert (out / "aligned/metrics.csv").read_bytes() == metrics
+    shards = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
+    assert {path.parent.name for path in shards} >= {"candidates", "pairs", "answers", "preference"}
+    said = {name: (out / name).read_bytes() for name in SAID}
+    steps = read_metrics(str(out / "aligned"))
+    assert steps
+    videopasta(*align)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == shards
+    assert read_metrics(str(out / "aligned")) == steps
+    assert [name for name in SAID if (out / name).read_bytes() != said[name]] == []

@@ -17,3 +17,12 @@ def test_ctrl_c_says_how_to_continue(monkeypatch: pytest.MonkeyPatch, capsys: py
         cli.main()
     assert end.value.code == 130
     assert "run the same command to continue" in capsys.readouterr().err
+
+
+def test_submit_without_a_command_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Before Ray is asked for anything."""
+    monkeypatch.setattr(sys, "argv", ["videopasta", "submit", "--no-wait"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert "no command to submit" in capsys.readouterr().err

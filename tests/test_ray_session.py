@@ -123,6 +123,8 @@ def started_head(
                "--object-store-memory=100000000", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
                f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items()), *arguments]  # fmt: skip
     log = home / "log.txt"
+    # At SIGTERM a head waits for half a minute for its own work to leave it; here nothing goes on.
+    more = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", **more}
     with log.open("w") as stream:
         process = subprocess.Popen(
             command, env=environment(home, **more), stdout=stream, stderr=stream, start_new_session=True

@@ -45,7 +45,7 @@ def ray_session(*, dashboard: bool = False, num_cpus: int | None = None) -> Iter
                 address,
             )
     else:
-        _quieten(logging.getLogger("ray.data"))
+        quieten(logging.getLogger("ray.data"))
         context = ray.init(
             address="local",
             include_dashboard=dashboard,
@@ -142,7 +142,7 @@ def pool_text(pool: PoolConfig) -> str:
     )
 
 
-def _quieten(logger: logging.Logger) -> None:
+def quieten(logger: logging.Logger) -> None:
     """Errors only, in a terminal that shows our own progress; Ray's log files keep everything."""
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):

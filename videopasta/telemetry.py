@@ -15,8 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 HEARTBEAT_S = 4.0
 """Ray sends every 10 s."""
@@ -79,7 +78,7 @@ class Pace:
 
 
 class Meter:
-    """Declared metrics, with labels that are the same for all of them. A context; Ray is connected."""
+    """Declared metrics, with labels that are the same for all of them. Ray is connected."""
 
     def __init__(self, metrics: Sequence[Metric], labels: Mapping[str, str]) -> None:
         from ray.util import metrics as ray_metrics
@@ -134,9 +133,3 @@ class Meter:
 
     def _send(self, key: Sample, read: Callable[[], float | None]) -> None:
         self._metrics[key.name].set(read(), dict(key.labels))  # Ray passes over None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()

@@ -19,15 +19,11 @@ import psutil
 import pytest
 import yaml
 
-from tests.chaos.endpoint import Endpoint
-from tests.chaos.runs import scripted_config
+from tests.cluster.scripted import SECURED, TOKEN, generate_words, write_run
 from tests.test_ray_session import environment, free_ports, started_head
 from videopasta.pairs import PairStore
-from videopasta.tiny.render import write_video
-from videopasta.tiny.world import scenes
 
 NUM_CLIPS = 60
-TOKEN = "7" * 64
 HEAD_ID, HEAD = "f" * 51 + "00000", "ray.head.default"
 """As the provider of fake nodes calls the head."""
 MOST = {"decode": 1, "generate": 2, "judge": 1}
@@ -106,9 +102,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Itera
         "RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID, "RAY_NODE_TYPE_NAME": HEAD,
     }  # fmt: skip
     arguments = [f"--port={port}", "--num-cpus=0", "--num-gpus=0", f"--autoscaling-config={file}"]
-    secured = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     before = {process.pid for process in psutil.process_iter()}
-    with started_head(home, ray_folder / "a", TOKEN, arguments=arguments, **fake, **secured) as head:
+    with started_head(home, ray_folder / "a", TOKEN, arguments=arguments, **fake, **SECURED) as head:
         yield Cluster(f"127.0.0.1:{port}", head.dashboard)
     for process in psutil.process_iter(["cmdline"]):  # fake nodes that outlive their head
         if process.pid not in before and str(ray_folder / "a") in " ".join(process.info["cmdline"] or []):
@@ -116,34 +111,27 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Itera
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with clips and a configuration whose pools are pinned to the groups."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "videos").mkdir()
-    for number, (scene, _) in enumerate(zip(scenes("train", seed=2), range(NUM_CLIPS), strict=False)):
-        write_video(scene, folder / f"videos/{number:02d}.mp4")
-    config = scripted_config(Endpoint())
-    gpu = {"min_size": 1, "num_cpus": 0.5, "num_gpus": 1, "clips_in_flight": 1}
+    gpu = {"num_cpus": 0.5, "num_gpus": 1, "clips_in_flight": 1}
     generates = gpu | {"max_size": 2, "resources": {"generate": 1}}
-    config["query_model"]["pool"] = config["response_model"]["pool"] = generates
-    config["judge_model"]["pool"] = gpu | {"max_size": 1, "resources": {"judge": 1}}
-    config["decode_pool"] = {
-        "num_cpus": 0.5, "memory_gib": 0, "clips_in_flight": 1, "resources": {"decode": 0.5},
+    pools = {
+        "decode": {"num_cpus": 0.5, "clips_in_flight": 1, "resources": {"decode": 0.5}},
+        "query": generates, "response": generates, "judge": gpu | {"resources": {"judge": 1}},
     }  # fmt: skip
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return SimpleNamespace(folder=folder)
+    write_run(folder, num_clips=NUM_CLIPS, pools=pools)
+    return folder
 
 
-def run(cluster: Cluster, site: SimpleNamespace, out: Path, *, kill: str | None = None) -> SimpleNamespace:
+def run(cluster: Cluster, site: Path, out: Path, *, kill: str | None = None) -> SimpleNamespace:
     """`videopasta generate` on the cluster; the nodes that were seen, and at most one killed in the middle."""
-    command = [
-        sys.executable, "-m", "videopasta.cli", "generate", "--videos", str(site.folder / "videos"), "--out", str(out),
-        "--config", str(site.folder / "config.yaml"),
-    ]  # fmt: skip
-    secured = {"RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    command = [sys.executable, "-m", "videopasta.cli", "generate", *generate_words(site, out)]
+    secured = SECURED | {"RAY_ADDRESS": cluster.address}
     seen: list[dict[str, int]] = []
     killed = False
-    with (site.folder / f"{out.name}.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment(site.folder, **secured), stdout=log, stderr=log)
+    with (site / f"{out.name}.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment(site, **secured), stdout=log, stderr=log)
         watchdog = threading.Timer(300, process.kill)
         watchdog.start()
         while process.poll() is None:
@@ -152,7 +140,7 @@ def run(cluster: Cluster, site: SimpleNamespace, out: Path, *, kill: str | None 
                 killed = cluster.kill(kill)
             time.sleep(1)
         watchdog.cancel()
-    said = (site.folder / f"{out.name}.log").read_text()
+    said = (site / f"{out.name}.log").read_text()
     return SimpleNamespace(code=process.returncode, seen=seen, said=said, killed=killed)
 
 
@@ -172,23 +160,23 @@ def rows(out: Path) -> dict[str, tuple]:
 
 
 @pytest.mark.slow
-def test_nodes_come_for_a_run_and_go_after_it(cluster: Cluster, site: SimpleNamespace):
+def test_nodes_come_for_a_run_and_go_after_it(cluster: Cluster, site: Path):
     """From no node to the most of each group, never more, and back to none; the second engine came by backlog."""
     assert wait_for_none(cluster) == dict.fromkeys(MOST, 0)
-    done = run(cluster, site, site.folder / "calm")
+    done = run(cluster, site, site / "calm")
     assert done.code == 0, done.said
     most = {name: max(count[name] for count in done.seen) for name in MOST}
     assert most == MOST
     first = next(i for i, count in enumerate(done.seen) if count["generate"] == 1)
     assert any(count["generate"] == 2 for count in done.seen[first:])
-    assert len(PairStore(str(site.folder / "calm")).ledger().clip_ids) == NUM_CLIPS
+    assert len(PairStore(str(site / "calm")).ledger().clip_ids) == NUM_CLIPS
     assert wait_for_none(cluster) == dict.fromkeys(MOST, 0)
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_with_a_node(cluster: Cluster, site: SimpleNamespace):
+def test_nothing_is_lost_with_a_node(cluster: Cluster, site: Path):
     """A GPU node is taken in the middle: another comes, and the rows are those of the run that kept its nodes."""
-    done = run(cluster, site, site.folder / "rough", kill="generate")
+    done = run(cluster, site, site / "rough", kill="generate")
     assert done.code == 0, done.said
     assert done.killed
-    assert rows(site.folder / "rough") == rows(site.folder / "calm")
+    assert rows(site / "rough") == rows(site / "calm")

@@ -125,6 +125,12 @@ def test_head_may_end_the_nodes_of_this_cluster():
     assert f'{{"ec2:ResourceTag/ray-cluster-name": {read("cluster.yaml")["cluster_name"]}}}' in text
 
 
+def test_policy_is_yaml_as_cloudformation_reads_it():
+    """Without aliases, which it refuses."""
+    with (REPOSITORY / "deploy/aws-iam.yaml").open(encoding="utf-8") as file:
+        assert not [event for event in yaml.parse(file) if isinstance(event, yaml.AliasEvent)]
+
+
 def test_workers_hold_no_keys():
     """On AWS two instance profiles, which deploy/aws-iam.yaml makes, and metadata that a plain GET does not read."""
     types = read("cluster.yaml")["available_node_types"]

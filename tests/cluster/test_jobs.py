@@ -8,39 +8,27 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
-from tests.chaos.endpoint import Endpoint
-from tests.chaos.runs import scripted_config
+from tests.cluster.scripted import SECURED, TOKEN, generate_words, write_run
 from tests.conftest import REPOSITORY
 from tests.test_ray_session import RAY_COMMAND, environment, started_head
+from videopasta.cluster.jobs import dashboard_address
 from videopasta.pairs import PairStore
-from videopasta.tiny.render import write_video
-from videopasta.tiny.world import scenes
 
 NUM_CLIPS = 12
-TOKEN = "7" * 64
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator[SimpleNamespace]:
     """A head of one CPU, clips, and a configuration whose models are the stand-in of tests/chaos/endpoint.py."""
     folder = tmp_path_factory.mktemp("jobs")
-    (folder / "videos").mkdir()
-    for number, (scene, _) in enumerate(zip(scenes("train", seed=1), range(NUM_CLIPS), strict=False)):
-        write_video(scene, folder / f"videos/{number:02d}.mp4")
-    config = scripted_config(Endpoint())
-    small = {"min_size": 1, "max_size": 1, "num_cpus": 0.1, "clips_in_flight": 1}
-    for name in ("query_model", "response_model", "judge_model"):
-        config[name]["pool"] = small
-    config["decode_pool"] = small
-    config["output"] = {"clips_per_shard": 2, "flush_s": 2}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    secured = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    small = {"num_cpus": 0.1, "clips_in_flight": 1}
+    pools = {"decode": small, "query": small, "response": small, "judge": small}
+    write_run(folder, num_clips=NUM_CLIPS, pools=pools, output={"clips_per_shard": 2, "flush_s": 2})
     # As on a cluster's nodes, `python` is the one that has the package.
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    with started_head(folder, ray_folder / "j", TOKEN, PATH=path, **secured) as head:
-        yield SimpleNamespace(folder=folder, dashboard=head.dashboard, environment=environment(folder, **secured))
+    with started_head(folder, ray_folder / "j", TOKEN, PATH=path, **SECURED) as head:
+        yield SimpleNamespace(folder=folder, dashboard=head.dashboard, environment=environment(folder, **SECURED))
 
 
 def ray_job(site: SimpleNamespace, *words: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
@@ -59,15 +47,11 @@ def submit(site: SimpleNamespace, *words: object) -> subprocess.CompletedProcess
     )
 
 
-def generate_words(site: SimpleNamespace, out: Path) -> list[object]:
-    return ["--videos", site.folder / "videos", "--out", out, "--config", site.folder / "config.yaml"]
-
-
 def test_generate_is_a_job(site: SimpleNamespace):
     """`ray job submit` of the script's docstring makes the pairs; its log is what the command says, and not more."""
     out = site.folder / "submitted"
     script = ["--working-dir", ".", "--", "python", "ray_jobs/generate_pairs.py"]
-    done = ray_job(site, "submit", *script, *generate_words(site, out))
+    done = ray_job(site, "submit", *script, *generate_words(site.folder, out))
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert f"{NUM_CLIPS} clips in " in said
@@ -80,21 +64,30 @@ def test_submit_ends_as_the_job_does(site: SimpleNamespace):
     done = submit(site, "inspect", site.folder / "nothing")
     assert done.returncode != 0
     assert "no run.json" in done.stdout
-    made = submit(site, "generate", *generate_words(site, site.folder / "submitted"))
+    made = submit(site, "generate", *generate_words(site.folder, site.folder / "submitted"))
     assert made.returncode == 0, made.stdout + made.stderr
     assert "Nothing to do." in made.stdout
 
 
+def test_a_job_goes_to_the_address_that_is_given():
+    """Then to Ray's variables, then to where a tunnel ends; Ray's own client would look for a head's processes."""
+    server, address = {"RAY_API_SERVER_ADDRESS": "http://b:1"}, {"RAY_ADDRESS": "c:2"}
+    assert dashboard_address("http://a:1", server | address) == "http://a:1"
+    assert dashboard_address(None, server | address) == "http://b:1"
+    assert dashboard_address(None, address) == "c:2"
+    assert dashboard_address(None, {}) == "http://127.0.0.1:8265"
+
+
 def test_submit_says_what_is_wrong_with_the_address_or_the_token(site: SimpleNamespace):
-    """No dashboard there, and no token: exit code 2 and the fix, without a traceback."""
+    """No dashboard there, whatever RAY_ADDRESS says, and no token: exit code 2 and the fix, without a traceback."""
     command = [sys.executable, "-m", "videopasta.cli", "submit"]
     for address, token, word in (
-        ("http://127.0.0.1:9", TOKEN, "no Ray dashboard"),
+        ("http://127.0.0.1:9", TOKEN, "no Ray dashboard at http://127.0.0.1:9"),
         (site.dashboard, "0" * 64, "uthenticat"),
     ):
         done = subprocess.run(
             [*command, f"--address={address}", "doctor"], cwd=site.folder, capture_output=True, text=True,
-            env=site.environment | {"RAY_AUTH_TOKEN": token}, timeout=120, check=False,
+            env=site.environment | {"RAY_AUTH_TOKEN": token, "RAY_ADDRESS": site.dashboard}, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 2, done.stdout + done.stderr
         assert word in done.stderr
@@ -104,7 +97,7 @@ def test_submit_says_what_is_wrong_with_the_address_or_the_token(site: SimpleNam
 def test_stopped_job_leaves_what_it_committed(site: SimpleNamespace):
     """`ray job stop` in the middle: the shards are whole, and the same command makes the rest."""
     out = site.folder / "stopped"
-    started = submit(site, "--no-wait", "generate", *generate_words(site, out))
+    started = submit(site, "--no-wait", "generate", *generate_words(site.folder, out))
     assert started.returncode == 0, started.stdout + started.stderr
     job = started.stdout.split(":")[0].strip()
     for _ in range(240):
@@ -116,7 +109,7 @@ def test_stopped_job_leaves_what_it_committed(site: SimpleNamespace):
     done = len(PairStore(str(out)).ledger().clip_ids)
     assert 0 < done < NUM_CLIPS
     assert "Terminated. What was committed stays" in ray_job(site, "logs", job).stdout
-    again = submit(site, "generate", *generate_words(site, out))
+    again = submit(site, "generate", *generate_words(site.folder, out))
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{done} done, {NUM_CLIPS - done} to do" in again.stdout.replace("\n", " ")
     rows = PairStore(str(out)).read("candidates", ["clip_id", "pair_id"]).to_pylist()

@@ -7,6 +7,8 @@ import pytest
 
 from tests.cluster.files import KUBERAY_FILE, read
 from tests.conftest import REPOSITORY
+from videopasta.cluster.instances import load_instances
+from videopasta.cluster.usage import prices_of
 from videopasta.config import GenerateConfig, load_config
 
 JOB_FILE = "deploy/kuberay/rayjob.yaml"
@@ -53,6 +55,19 @@ def test_every_container_runs_the_one_image_with_equal_requests_and_limits():
     for name, container in containers():
         assert container["image"] == f"YOUR_REGISTRY/videopasta:{version[1]}"
         assert container["resources"]["requests"] == container["resources"]["limits"], name
+
+
+def test_pods_name_a_node_that_they_fill_and_its_price():
+    """By which a run knows what its nodes cost; spot where the node selector says so."""
+    instances = load_instances()
+    prices = prices_of(instances)
+    for name, group in groups()[1:]:
+        labels, spec = group["labels"], group["template"]["spec"]
+        limits, instance = spec["containers"][0]["resources"]["limits"], instances[labels["instance-type"]]
+        assert int(limits.get("nvidia.com/gpu", 0)) == instance.gpus, name
+        assert 0.8 * instance.vcpus <= int(limits["cpu"]) < instance.vcpus
+        assert (labels["market-type"] == "spot") == ("cloud.google.com/gke-spot" in spec["nodeSelector"])
+        assert (instance.name, labels["market-type"]) in prices
 
 
 def test_nothing_is_privileged():

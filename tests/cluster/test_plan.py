@@ -1,12 +1,22 @@
 """Profiles and plans: what is measured is what was seen, and what is planned follows from it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
 from tests.works import make_decoded, make_entry
-from videopasta.cluster.estimate import Footage, estimate, parameters_of
+from videopasta.cluster.estimate import (
+    CHARS_PER_WORD,
+    DESCRIPTION_WORDS,
+    GUARDED_SHARE,
+    INTERNVL_TOKENS_PER_FRAME,
+    TOKENS_PER_WORD,
+    Footage,
+    estimate,
+    parameters_of,
+)
 from videopasta.cluster.instances import Fleet, InstanceType, NodeGroup, load_instances, read_fleet
 from videopasta.cluster.plan import make_plan, place, pools_of, recommend
 from videopasta.cluster.profile import Profile, StageProfile, measure, plain_fingerprint, read_profile, write_profile
@@ -112,8 +122,29 @@ def test_actors_go_where_they_fit_and_waste_least():
     assert place(pinned, fleet(gpu_group("two"), gpu_group("pinned", 8, resources={"judge": 2}))) == {
         "judge": place(pinned, fleet(gpu_group("pinned", 8, resources={"judge": 2})))["judge"]
     }
-    with pytest.raises(UserError, match=r"query: an actor of 1 CPUs, 2 GPUs .* fits no node group of ours: small"):
+    with pytest.raises(UserError, match=r"query: an actor of 1 CPUs, 2 GPUs, 0 GiB fits no node group of ours: small"):
         place(pools_of(RECIPE), fleet(gpu_group("small", 1)))
+
+
+def test_pools_spread_over_equal_groups():
+    """As the autoscaler does: none is left empty while another is too small."""
+    groups = (
+        group(),
+        gpu_group("generate", max_nodes=5),
+        gpu_group("judge", max_nodes=2),
+        gpu_group("none", max_nodes=0),
+    )
+    placed = place(pools_of(RECIPE), fleet(*groups))
+    assert {name: where.group.name for name, where in placed.items()} == {
+        "decode": "cpu", "query": "generate", "response": "generate", "judge.0": "judge",
+    }  # fmt: skip
+
+
+def test_nodes_without_a_price_are_named():
+    """And nothing is said of the cost, which would be too low."""
+    unpriced = group("cpu", instance=machine(on_demand_usd=None))
+    made = make_plan(profile(), RECIPE, fleet(unpriced, gpu_group(max_nodes=8)), 10, launch_s=0, spot_mean_h=8)
+    assert (made.cost_usd, made.unpriced) == (None, ("cpu",))
 
 
 def test_recommended_sizes_leave_no_pool_far_behind():
@@ -144,6 +175,14 @@ def test_plan_of_another_configuration_is_refused():
         make_plan(profile(TINY), RECIPE, fleet(), 10, launch_s=0, spot_mean_h=8)
 
 
+def test_one_machine_with_just_enough_gpus_is_enough():
+    """2 for the query writer, 1 for the responses, 2 for the judge; decoders take the CPUs that are left."""
+    one = Fleet("here", None, (gpu_group(gpus=5, max_nodes=1),), idle_timeout_s=0)
+    made = make_plan(profile(), RECIPE, one, 50, launch_s=0, spot_mean_h=8)
+    assert made.simulated.most_actors == {"decode": 5, "query": 1, "response": 1, "judge.0": 1}
+    assert [pool.recommended for pool in made.pools] == [2, 1, 1, 1]
+
+
 def test_smallest_pools_without_room_are_told():
     """Ray would wait for ever."""
     with pytest.raises(UserError, match="1 actors have no room on gpu of ours"):
@@ -156,13 +195,77 @@ def test_the_papers_recipe_is_estimated_on_our_clusters():
     for file in ("cluster.yaml", "deploy/cluster-gcp.yaml"):
         found = read_fleet(str(REPOSITORY / file), instances)
         hosts = {name: where.group.instance for name, where in place(pools_of(RECIPE), found).items()}
-        made = estimate(RECIPE, load_prompts(None), Footage(), hosts)
+        made = estimated(RECIPE, hosts)
         plan = make_plan(made, RECIPE, found, 1000, launch_s=240, spot_mean_h=8)
         assert made.frames == 32 + 16
         assert made.candidates == 3 * 10 * 3
         assert {stage.name: stage.requests for stage in made.stages}["response"] == 30 + 2 * 90
         assert plan.cost_usd is not None
         assert plan.gpu_h > 0
+
+
+def estimated(config: GenerateConfig, hosts: Mapping[str, InstanceType] | None = None) -> Profile:
+    """On one large GPU node, if not said otherwise."""
+    hosts = hosts or dict.fromkeys(pools_of(config), gpu_group().instance)
+    return estimate(config, load_prompts(None), Footage(), hosts, made_at="")
+
+
+def judge_of(*changes: str) -> StageProfile:
+    config = load_config(GenerateConfig, REPOSITORY / "configs/videopasta_7k.yaml", list(changes))
+    return {stage.name: stage for stage in estimated(config).stages}["judge.0"]
+
+
+def test_longer_reasons_cost_the_judge_tokens_up_to_its_longest_answer():
+    """`max_reason_chars` is what a reason may have, `max_tokens` where it is cut."""
+    short, usual, cut = (judge_of(f"judge.max_reason_chars={chars}") for chars in (20, 160, 100_000))
+    votes = 90 * GUARDED_SHARE
+    more = (160 - 20) / CHARS_PER_WORD * TOKENS_PER_WORD
+    assert usual.completion_tokens - short.completion_tokens == pytest.approx(votes * more)
+    assert cut.completion_tokens == pytest.approx(votes * RECIPE.judge.sampling.max_tokens)
+    assert short.actor_s < usual.actor_s < cut.actor_s
+    assert short.prompt_tokens == cut.prompt_tokens
+
+
+def test_votes_of_one_judge_on_a_candidate_share_their_prompt():
+    """Three samples read no more than one, and write three times as much."""
+    one, three = judge_of(), judge_of("judge.num_samples=3", "judge.sampling.temperature=0.7")
+    assert three.prompt_tokens == pytest.approx(3 * one.prompt_tokens)
+    assert three.prompt_tokens - three.cached_tokens == pytest.approx(one.prompt_tokens)
+    assert three.completion_tokens == pytest.approx(3 * one.completion_tokens)
+
+
+def test_a_description_is_written_once_and_read_with_every_vote():
+    """`describe_clip`: one request more of the response model, whose video is cached, and longer prompts of judges."""
+    config = load_config(GenerateConfig, REPOSITORY / "configs/videopasta_7k.yaml", ["judge.describe_clip=true"])
+    without, described = ({stage.name: stage for stage in estimated(one).stages} for one in (RECIPE, config))
+    assert described["query"] == without["query"]
+    written = described["response"].completion_tokens - without["response"].completion_tokens
+    assert described["response"].requests == without["response"].requests + 1
+    assert written == pytest.approx(DESCRIPTION_WORDS * TOKENS_PER_WORD)
+    assert described["response"].cached_tokens - without["response"].cached_tokens == 16 * (364 // 28) * (644 // 28)
+    read = described["judge.0"].prompt_tokens - without["judge.0"].prompt_tokens
+    assert read > 90 * GUARDED_SHARE * written
+
+
+def test_videos_are_counted_as_each_model_reads_them():
+    """InternVL by frames, Qwen2.5-VL by pixels of two frames; a pool reads each once, and has it cached after."""
+    query, response = (
+        {stage.name: stage for stage in estimated(RECIPE).stages}[name] for name in ("query", "response")
+    )
+    dense, sparse = (num_frames // 2 * (364 // 28) * (644 // 28) for num_frames in (32, 16))
+    assert query.cached_tokens == 2 * 32 * INTERNVL_TOKENS_PER_FRAME
+    assert response.cached_tokens == 29 * dense + 89 * sparse
+    one_model = RECIPE.model_copy(update={"query_model": RECIPE.response_model})
+    _, both, _ = estimated(one_model).stages
+    assert both.name == "query+response"
+    assert both.cached_tokens == (3 + 29) * dense + 89 * sparse
+
+
+def test_gpu_of_unknown_speed_must_be_measured():
+    """As this machine's: an estimate would divide by nothing."""
+    unknown = machine(gpus=2, gpu="X")
+    with pytest.raises(UserError, match=r"query: no estimate for OpenGVLab/InternVL2_5-38B on box, .*calibrate"):
+        estimated(RECIPE, dict.fromkeys(pools_of(RECIPE), unknown))
 
 
 @pytest.mark.parametrize(

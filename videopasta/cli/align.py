@@ -51,7 +51,9 @@ def align(
     from videopasta.config import EvaluateConfig, TrainConfig, load_config
     from videopasta.tiny.truth import FILE_NAME
 
+    # At once: a mistake in them would show after hours.
     base = load_config(TrainConfig, train_config, []).model
+    template = load_config(EvaluateConfig, evaluate_config, []).prompt_template
     pairs, aligned, asked, before, after, report = (
         storage.join(out, name) for name in ("pairs", "aligned", "questions", "before", "after", "report")
     )
@@ -66,7 +68,6 @@ def align(
     if not (storage.is_local(unseen) and storage.exists(storage.join(unseen, FILE_NAME))):
         source = storage.join(out, "unseen")
         generate(unseen, source, generate_config)
-    template = load_config(EvaluateConfig, evaluate_config, []).prompt_template
     questions(source, asked, prompt_template=template)
 
     console.rule("4. Before and after", align="left")

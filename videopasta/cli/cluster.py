@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from videopasta.cli.options import ConfigFile, Overrides, console
+from videopasta.errors import UserError
 
 Calibration = Annotated[
     Path | None,
@@ -21,7 +22,7 @@ Instances = Annotated[
 def submit(
     context: typer.Context,
     address: Annotated[
-        str | None, typer.Option(help="The Ray dashboard. Default: RAY_ADDRESS, or this machine")
+        str | None, typer.Option(help="The Ray dashboard. Default: RAY_ADDRESS, or http://127.0.0.1:8265")
     ] = None,
     working_dir: Annotated[Path, typer.Option(help="Goes along, without what .rayignore names; ≤ 100 MiB")] = Path(),
     wait: Annotated[bool, typer.Option(help="Follow the job's words until it ends")] = True,
@@ -29,10 +30,10 @@ def submit(
     """Run a command of this program as a job: `videopasta submit generate --videos s3://... --out s3://...`."""
     from videopasta.cluster.jobs import Job
 
+    if not context.args:
+        raise UserError("no command to submit; write it as without `submit`, with its options behind it: generate ...")
     job = Job(address, ["python", "-m", "videopasta.cli", *context.args], str(working_dir))
-    console.print(
-        f"{job.id}: `ray job logs {job.id} --follow` shows it, `ray job stop {job.id}` ends it", highlight=False
-    )
+    console.print(job.hint, highlight=False, markup=False, soft_wrap=True)
     if wait:
         raise typer.Exit(job.follow(lambda text: console.out(text, end="", highlight=False)))
 

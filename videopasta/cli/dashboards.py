@@ -21,7 +21,7 @@ def install(
 
     metrics = dashboards.install(ray_session)
     console.print(
-        f"grafana-server --config {metrics}/grafana/grafana.ini\n"
+        f"grafana-server --config {metrics}/grafana/grafana.ini web\n"
         f"prometheus --config.file={metrics}/prometheus/prometheus.yml",
         highlight=False,
         soft_wrap=True,

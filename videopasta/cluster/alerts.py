@@ -84,7 +84,7 @@ ALERTS = (
         'avg_over_time(ray_videopasta_train_reward_accuracy{failure_mode="all"}[10m]) < 0.5 and on (run) '
         "ray_videopasta_train_epoch > 0.1",
         "10m",
-        "Training {{ $labels.run }}: the rejected answer wins in {{ $value | humanizePercentage }} of pairs or more",
+        "Training {{ $labels.run }}: the chosen answer wins in no more than {{ $value | humanizePercentage }} of pairs",
         "Stop it. Lower optimizer.lr, or look whether chosen and rejected are mixed up in the pairs.",
     ),
     Alert(

@@ -49,7 +49,7 @@ def calibrate(videos: str, config: GenerateConfig, num_clips: int, console: Cons
         config,
         started_at=started_at,
         machine=machine,
-        made_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}",
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         output_bytes=output_bytes,
     )
 

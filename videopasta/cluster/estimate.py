@@ -1,27 +1,34 @@
 """A profile without a run: tokens counted from the configuration, seconds from a GPU's data sheet. Pure.
 
-Frames, tokens of videos and requests are exact for the video described; the lengths of texts, and with them the
-seconds, are guesses whose assumptions are the constants below, never held against a GPU: good for "one node or
-twenty?", not for a budget. `videopasta calibrate` measures instead.
+For the video described, frames and requests are exact, and so are tokens of videos in Qwen2.5-VL and InternVL; other
+models are taken for Qwen2.5-VL. The lengths of texts, and with them the seconds, are guesses whose assumptions are the
+constants below, never held against a GPU: good for "one node or twenty?", not for a budget. `videopasta calibrate`
+measures instead.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
 from videopasta.cluster.instances import InstanceType
 from videopasta.cluster.profile import DECODE, Profile, StageProfile, plain_fingerprint, stage_name
 from videopasta.config import GenerateConfig, VllmModel
+from videopasta.config.generate import SamplingConfig
 from videopasta.errors import UserError
 from videopasta.generate.pipeline import Stage, plan_stages, views
+from videopasta.generate.responses import description_sampling
+from videopasta.generate.work import video_tokens
 from videopasta.prompts import PromptSet
 from videopasta.video.plan import FramePlan, FrameTable, make_plan
 
-TOKENS_PER_WORD = 1.4
-"""Of English in Qwen's vocabulary, with room for JSON."""
+TOKENS_PER_WORD, CHARS_PER_WORD = 1.4, 6
+"""Of English in Qwen's vocabulary, with room for JSON, and with the space."""
+QUERY_WORDS, DESCRIPTION_WORDS = 12, 85
+"""Of a query, and of a clip's description: three sentences."""
+VOTE_TOKENS = 35
+"""Of a judge's answer beside its reason, which is as long as it may be."""
 PREFILL_EFFICIENCY = 0.4
 """Of the GPU's peak, while prompts are read."""
 DECODE_EFFICIENCY = 0.5
@@ -34,8 +41,10 @@ DECODE_S = 0.6
 """One decoder, a clip of 30 s at 640x360 (benchmarks/README.md)."""
 GPU_READY_S, CPU_READY_S = 240.0, 10.0
 """A model is loaded, a decoder started."""
-VISION_PARAMETERS = 0.7e9
-"""Of Qwen2.5-VL's tower, which sees four patches a token."""
+VISION_PARAMETERS, PATCHES_PER_TOKEN = 0.7e9, 4
+"""Of Qwen2.5-VL's tower."""
+INTERNVL_TOKENS_PER_FRAME, INTERNVL_PARAMETERS, INTERNVL_SMALL_PARAMETERS = 256, 5.5e9, 0.3e9
+"""A frame is one tile of 448x448. Models of 26B and more have the large tower; both see four patches a token."""
 OUTPUT_BYTES_PER_CANDIDATE = 600
 """In candidates/ and pairs/, compressed."""
 _SIZE = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)b(?![a-z])", re.IGNORECASE)
@@ -53,20 +62,36 @@ class Footage:
 
 
 @dataclass(frozen=True)
-class _Tokens:
-    requests: float = 0.0
-    prompt: float = 0.0
-    cached: float = 0.0
-    completion: float = 0.0
-    seen: float = 0.0
-    """Of videos, encoded."""
+class _Ask:
+    """Requests of one kind."""
 
-    def __add__(self, other: "_Tokens") -> "_Tokens":
-        return _Tokens(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+    requests: float
+    """Of a clip."""
+    prompt: str
+    """Of one of them, without the video."""
+    answer_tokens: float
+    """Of one of them, if it is not cut."""
+    sampling: SamplingConfig
+    plan: FramePlan | None = None
+    """What they see of the clip."""
+    alike: int = 1
+    """So many have the same prompt."""
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Of one clip in one pool."""
+
+    requests: float
+    prompt: float
+    cached: float
+    completion: float
+    seen: float
+    """Of videos, encoded."""
 
 
 def estimate(
-    config: GenerateConfig, prompts: PromptSet, footage: Footage, hosts: Mapping[str, InstanceType]
+    config: GenerateConfig, prompts: PromptSet, footage: Footage, hosts: Mapping[str, InstanceType], *, made_at: str
 ) -> Profile:
     """What a clip of `footage` costs each pool.
 
@@ -75,19 +100,20 @@ def estimate(
         prompts: of the run.
         footage: what the videos are like.
         hosts: by pool, the machine that its actors run on.
+        made_at: UTC, ISO 8601.
 
     Raises:
-        UserError: a model whose size its name does not tell, or a pool without a GPU.
+        UserError: a model whose size its name does not tell, or a pool without a GPU of a known type.
     """
     plans = {view: _frame_plan(config, view, footage) for view in views(config)}
     distinct = {plan.key: plan for plan in plans.values()}.values()
     frames = sum(plan.num_frames for plan in distinct)
-    num_modes, per_mode = len(config.failure_modes), config.queries.per_mode
-    candidates = num_modes * per_mode * config.responses.num_adversaries
+    candidates = len(config.failure_modes) * config.queries.per_mode * config.responses.num_adversaries
     scale = footage.seconds / 30 * footage.width * footage.height / (640 * 360)
     stages = [StageProfile(name=DECODE, actor_s=DECODE_S * max(scale, 0.1), variation=0.3, ready_s=CPU_READY_S)]
     for stage in plan_stages(config):
-        tokens = sum((_tokens(role, config, prompts, plans) for role in stage.roles), _Tokens())
+        asks = [ask for role in stage.roles for ask in _asks(role, config, prompts, plans)]
+        tokens = _tokens(asks, stage.model.model)
         stages.append(
             StageProfile(
                 name=stage_name(stage),
@@ -103,7 +129,7 @@ def estimate(
     return Profile(
         source="estimated",
         machine=", ".join(sorted({host.name for host in hosts.values()})),
-        made_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}",
+        made_at=made_at,
         fingerprint=plain_fingerprint(config),
         clips=0,
         frames=frames,
@@ -132,44 +158,62 @@ def _frame_plan(config: GenerateConfig, view: str, footage: Footage) -> FramePla
     )
 
 
-def _tokens(role: str, config: GenerateConfig, prompts: PromptSet, plans: Mapping[str, FramePlan]) -> _Tokens:
-    """Of one clip in one role."""
-    num_modes, per_mode = len(config.failure_modes), config.queries.per_mode
-    answers, mode = config.responses, config.failure_modes[0]
-    num_queries, num_candidates = num_modes * per_mode, num_modes * per_mode * answers.num_adversaries
-    query, answer = "word " * 12, "word " * ((answers.min_words + answers.max_words) // 2)
-    if role == "query":
-        asks = prompts.query(mode, count=per_mode)
-        return _asked(num_modes, asks, per_mode * _text(query) * 1.3, [plans["query"]])
-    if role == "response":
-        dense = [plans[f"preferred.{one}"] for one in config.failure_modes]
-        good = prompts.preferred(query, min_words=answers.min_words, max_words=answers.max_words)
-        adversary = next(iter(prompts.modes[mode].adversaries))
-        rewrite = prompts.rewrite(mode, adversary, query=query, preferred=answer)
-        bad = prompts.adversarial(query, words=len(answer.split()))
-        tokens = _asked(num_queries, good, _text(answer), dense)
-        tokens += _asked(num_candidates, rewrite, _text(query) * 1.3, [])
-        tokens += _asked(num_candidates, bad, _text(answer), [plans["adversarial"]])
-        if config.judge.describe_clip:
-            tokens += _asked(1, prompts.describe(), 120, dense[:1])
-        return tokens
-    asks = prompts.judge(mode, query=query, preferred=answer, adversarial=answer, description=None)
-    votes = num_candidates * GUARDED_SHARE * config.judge.num_samples
-    return _asked(votes, asks, 70, [])
+def _asks(role: str, config: GenerateConfig, prompts: PromptSet, plans: Mapping[str, FramePlan]) -> Iterator[_Ask]:
+    """What one clip is asked in one role."""
+    per_mode, answers, judge = config.queries.per_mode, config.responses, config.judge
+    query, answer = "word " * QUERY_WORDS, "word " * ((answers.min_words + answers.max_words) // 2)
+    description = "word " * DESCRIPTION_WORDS if judge.describe_clip else ""
+    if role == "response" and description:
+        seen = plans[f"preferred.{config.failure_modes[0]}"]
+        yield _Ask(1, prompts.describe(), _text(description), description_sampling(config), seen)
+    for mode in config.failure_modes:
+        candidates = per_mode * answers.num_adversaries
+        if role == "query":
+            asks = prompts.query(mode, count=per_mode)
+            yield _Ask(1, asks, per_mode * _text(query) * 1.3, config.queries.sampling, plans["query"])
+        elif role == "response":
+            asks = prompts.preferred(query, min_words=answers.min_words, max_words=answers.max_words)
+            yield _Ask(per_mode, asks, _text(answer), answers.preferred, plans[f"preferred.{mode}"])
+            adversary = next(iter(prompts.modes[mode].adversaries))
+            asks = prompts.rewrite(mode, adversary, query=query, preferred=answer)
+            yield _Ask(candidates, asks, _text(query) * 1.3, answers.rewrite)
+            asks = prompts.adversarial(query, words=len(answer.split()))
+            yield _Ask(candidates, asks, _text(answer), answers.adversarial, plans["adversarial"])
+        else:
+            asks = prompts.judge(mode, query=query, preferred=answer, adversarial=answer, description=description)
+            vote = VOTE_TOKENS + judge.max_reason_chars / CHARS_PER_WORD * TOKENS_PER_WORD
+            votes = candidates * GUARDED_SHARE * judge.num_samples
+            yield _Ask(votes, asks, vote, judge.sampling, alike=judge.num_samples)
 
 
-def _asked(requests: float, prompt: str, completion: float, videos: list[FramePlan]) -> _Tokens:
-    """`requests` that share the start of their prompt: each distinct video is read once, and cached for the others."""
-    text = _text(prompt)
-    distinct = {plan.key: (plan.num_frames // 2) * (plan.height // 28) * (plan.width // 28) for plan in videos}
-    mean = sum(distinct.values()) / len(distinct) if distinct else 0.0
+def _tokens(asks: Sequence[_Ask], model: str) -> _Tokens:
+    """Of one clip in a pool that hosts `model`: each video and each prompt is read once, and cached for its others."""
+    shown = [(ask.requests, ask.plan.key, _video_tokens(ask.plan, model)) for ask in asks if ask.plan is not None]
+    of_videos = sum(requests * tokens for requests, _, tokens in shown)
+    of_texts = [(ask.requests * _text(ask.prompt), ask.alike) for ask in asks]
+    seen = sum({key: tokens for _, key, tokens in shown}.values())
     return _Tokens(
-        requests=requests,
-        prompt=requests * (text + mean),
-        cached=max(0.0, requests - len(distinct)) * mean,
-        completion=requests * completion,
-        seen=sum(distinct.values()),
+        requests=sum(ask.requests for ask in asks),
+        prompt=sum(tokens for tokens, _ in of_texts) + of_videos,
+        cached=sum(tokens * (1 - 1 / alike) for tokens, alike in of_texts) + of_videos - seen,
+        completion=sum(ask.requests * min(ask.answer_tokens, ask.sampling.max_tokens) for ask in asks),
+        seen=seen,
     )
+
+
+def _video_tokens(plan: FramePlan, model: str) -> int:
+    return INTERNVL_TOKENS_PER_FRAME * plan.num_frames if _is_internvl(model) else video_tokens(plan)
+
+
+def _is_internvl(model: str) -> bool:
+    return "internvl" in model.lower()
+
+
+def _tower_of(model: str) -> float:
+    """Parameters of what encodes the frames."""
+    if not _is_internvl(model):
+        return VISION_PARAMETERS
+    return INTERNVL_PARAMETERS if parameters_of(model) >= 26e9 else INTERNVL_SMALL_PARAMETERS
 
 
 def _text(words: str) -> float:
@@ -183,13 +227,14 @@ def _seconds(stage: Stage, tokens: _Tokens, host: InstanceType) -> float:
         # As fast as its rate allows.
         return max(tokens.requests * 60 / model.requests_per_minute, 1e-3)
     gpus = model.pool.num_gpus
-    if not gpus or not host.gpus:
+    if not gpus or not host.gpu_bf16_tflops:
         raise UserError(
-            f"{stage_name(stage)}: no estimate for {model.model} without a GPU; run `videopasta calibrate` there"
+            f"{stage_name(stage)}: no estimate for {model.model} on {host.name}, without a GPU whose peaks are known; "
+            "run `videopasta calibrate` there"
         )
     parameters = parameters_of(model.model)
     flops = 2 * parameters * (tokens.prompt - tokens.cached + tokens.completion)
-    flops += 2 * VISION_PARAMETERS * 4 * tokens.seen
+    flops += 2 * _tower_of(model.model) * PATCHES_PER_TOKEN * tokens.seen
     together = min(model.max_num_seqs, max(1.0, model.pool.clips_in_flight * tokens.requests / 2))
     weights_read = 2 * parameters * tokens.completion / together
     compute_s = flops / (host.gpu_bf16_tflops * 1e12 * gpus * PREFILL_EFFICIENCY)

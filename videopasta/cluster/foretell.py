@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -58,7 +59,8 @@ def foretell(
     else:
         placed = place(pools_of(config), fleet)
         hosts: Mapping[str, InstanceType] = {name: where.group.instance for name, where in placed.items()}
-        profile = estimate(config, load_prompts(config.prompts), footage, hosts)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        profile = estimate(config, load_prompts(config.prompts), footage, hosts, made_at=now)
     return make_plan(profile, config, fleet, videos, launch_s=launch_s, spot_mean_h=spot_mean_h, best_sizes=best_sizes)
 
 
@@ -67,7 +69,10 @@ def _with_nodes(fleet: Fleet, nodes: Mapping[str, int]) -> Fleet:
     for name in nodes:
         if name not in known:
             raise UserError(f"--nodes {name}: {fleet.name} has no such group; it has {', '.join(known)}")
-    groups = (replace(group, max_nodes=nodes.get(group.name, group.max_nodes)) for group in fleet.groups)
+    groups = []
+    for group in fleet.groups:
+        most = nodes.get(group.name, group.max_nodes)
+        groups.append(replace(group, min_nodes=min(group.min_nodes, most), max_nodes=most))
     return replace(fleet, groups=tuple(groups))
 
 

@@ -6,6 +6,7 @@ profile (a clip's cost) + configuration (pools) + fleet (nodes, prices) ─► P
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from videopasta.cluster.instances import Fleet, NodeGroup
 from videopasta.cluster.profile import DECODE, Profile, stage_name
@@ -20,13 +21,10 @@ class Placement:
     """Where a pool's actors run."""
 
     group: NodeGroup
+    takes: Mapping[str, float]
+    """Of a node's resources, one actor."""
     per_node: int
     """Actors of this pool that fit on an empty node."""
-
-    @property
-    def share(self) -> float:
-        """Of a node that one actor takes."""
-        return 1 / self.per_node
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,10 @@ class Plan:
     node_h: Mapping[str, float]
     """By group; the head is `head`."""
     gpu_h: float
+    unpriced: tuple[str, ...]
+    """Of `node_h`, those whose price is not known."""
     cost_usd: float | None
-    """None: the fleet has no prices."""
+    """None: some are unpriced."""
 
     @property
     def bottleneck(self) -> PoolPlan:
@@ -85,28 +85,52 @@ def pools_of(config: GenerateConfig) -> dict[str, PoolConfig]:
 def place(pools: Mapping[str, PoolConfig], fleet: Fleet) -> dict[str, Placement]:
     """Where each pool's actors run: of the groups that hold one, that with the fewest GPUs, then CPUs.
 
+    Of equal groups it is the one that the pools, at their largest, leave least full.
+
     Raises:
         UserError: a pool's actor fits nowhere.
     """
-    placed = {}
+    placed: dict[str, Placement] = {}
+    nodes = dict.fromkeys(
+        (group.name for group in fleet.groups), 0.0
+    )  # of each group, filled by pools at their largest
     for name, pool in pools.items():
-        fitting = [Placement(group, count) for group in fleet.groups if (count := _per_node(pool, group))]
+        takes = _takes(pool)
+        fitting = [
+            Placement(group, takes, count)
+            for group in fleet.groups
+            if group.max_nodes and (count := _per_node(takes, group, at_most=pool.max_size))
+        ]
         if not fitting:
             groups = ", ".join(f"{g.name} ({g.cpus:g} CPUs, {g.gpus:g} GPUs)" for g in fleet.groups)
             raise UserError(
-                f"{name}: an actor of {pool.num_cpus:g} CPUs, {pool.num_gpus:g} GPUs and {pool.memory_gib:g} GiB fits "
-                f"no node group of {fleet.name}: {groups}. Add a group, or make the actor smaller"
+                f"{name}: an actor of {pool.num_cpus:g} CPUs, {pool.num_gpus:g} GPUs, {pool.memory_gib:g} GiB"
+                f"{''.join(f' and {one}={amount:g}' for one, amount in pool.resources.items())} fits no node group of "
+                f"{fleet.name}: {groups}. Add a group, or make the actor smaller"
             )
-        placed[name] = min(fitting, key=lambda one: (one.group.gpus, one.group.cpus, one.group.name))
+        placed[name] = min(fitting, key=partial(_rank, size=pool.max_size, nodes=nodes))
+        nodes[placed[name].group.name] += pool.max_size / placed[name].per_node
     return placed
 
 
-def _per_node(pool: PoolConfig, group: NodeGroup) -> int:
+def _rank(one: Placement, *, size: int, nodes: Mapping[str, float]) -> tuple[float, float, float]:
+    filled = nodes[one.group.name] + size / one.per_node
+    return one.group.gpus, one.group.cpus, filled / one.group.max_nodes
+
+
+def _takes(pool: PoolConfig) -> dict[str, float]:
     wants = {"CPU": pool.num_cpus, "GPU": pool.num_gpus, "memory": pool.memory_gib, **pool.resources}
+    return {name: amount for name, amount in wants.items() if amount}
+
+
+def _has(group: NodeGroup) -> dict[str, float]:
     # Ray keeps a part of a node's memory for its object store.
-    has = {"CPU": group.cpus, "GPU": group.gpus, "memory": 0.7 * group.instance.memory_gib, **group.resources}
-    counts = [math.floor(has.get(name, 0) / amount + 1e-9) for name, amount in wants.items() if amount]
-    return min(counts, default=1)
+    return {"CPU": group.cpus, "GPU": group.gpus, "memory": 0.7 * group.instance.memory_gib, **group.resources}
+
+
+def _per_node(takes: Mapping[str, float], group: NodeGroup, *, at_most: int) -> int:
+    has = _has(group)
+    return min((math.floor(has.get(name, 0) / amount + 1e-9) for name, amount in takes.items()), default=at_most)
 
 
 def recommend(actor_s: Mapping[str, float], placed: Mapping[str, Placement]) -> dict[str, int]:
@@ -126,11 +150,20 @@ def recommend(actor_s: Mapping[str, float], placed: Mapping[str, Placement]) -> 
 
 
 def _fits(sizes: Mapping[str, int], placed: Mapping[str, Placement]) -> bool:
-    nodes: dict[str, float] = {}
+    """By each resource, and each pool for itself: how pools that share nodes lie on them does not count."""
+    used: dict[tuple[str, str], float] = {}
     for name, count in sizes.items():
-        group = placed[name].group.name
-        nodes[group] = nodes.get(group, 0.0) + count * placed[name].share
-    return all(nodes[one.group.name] <= one.group.max_nodes + 1e-9 for one in placed.values())
+        one = placed[name]
+        if count > one.per_node * one.group.max_nodes:
+            return False
+        for resource, amount in one.takes.items():
+            key = one.group.name, resource
+            used[key] = used.get(key, 0.0) + count * amount
+    return all(
+        used[one.group.name, resource] <= one.group.max_nodes * _has(one.group)[resource] + 1e-9
+        for one in placed.values()
+        for resource in one.takes
+    )
 
 
 def make_plan(
@@ -173,12 +206,13 @@ def make_plan(
         sim_stages.append(
             SimStage(
                 name, stage.actor_s, stage.variation, stage.ready_s, pool.min_size, largest, where.group.name,
-                where.share, pool.clips_in_flight,
+                where.takes, pool.clips_in_flight,
             )
         )  # fmt: skip
     groups = [
         SimGroup(
             group.name,
+            _has(group),
             group.min_nodes,
             group.max_nodes,
             launch_s,
@@ -202,6 +236,7 @@ def make_plan(
         num_shards=math.ceil(max(by_size, min(simulated.wall_s / config.output.flush_s, videos))),
         node_h=node_h,
         gpu_h=sum(node_h.get(group.name, 0.0) * group.gpus for group in fleet.groups),
+        unpriced=tuple(name for name in node_h if _price(name, fleet) is None),
         cost_usd=_cost(node_h, fleet),
     )
 
@@ -218,6 +253,7 @@ def _cost(node_h: Mapping[str, float], fleet: Fleet) -> float | None:
 
 
 def _price(name: str, fleet: Fleet) -> float | None:
+    """Of an hour, in USD; None: not known."""
     if name == "head":
         return fleet.head.on_demand_usd if fleet.head else None
     group = next(group for group in fleet.groups if group.name == name)

@@ -145,17 +145,13 @@ def measure(
 
 
 def _stage(name: str, roles: Sequence[str], works: Sequence[Work], actors: int, started_at: float) -> StageProfile:
-    spans = sorted(
-        (work.started_at[roles[0]], work.started_at[roles[-1]] + work.seconds[roles[-1]])
-        for work in works
-        if roles[-1] in work.seconds
-    )
+    spans = sorted((work.started_at[roles[0]], work.started_at[roles[-1]] + work.seconds[roles[-1]]) for work in works)
     seconds = [end - start for start, end in spans]
     mean = statistics.fmean(seconds)
     calls = [call for work in works for call in work.calls if call.role in roles]
     return StageProfile(
         name=name,
-        actor_s=max(_union_s(spans) * actors / len(spans), 1e-6),
+        actor_s=max(_union_s(spans) * actors / len(works), 1e-6),
         variation=statistics.pstdev(seconds) / mean if mean else 0.0,
         ready_s=max(0.0, spans[0][0] - started_at),
         requests=sum(call.requests for call in calls) / len(works),

@@ -10,7 +10,7 @@ that slow each other on one node beyond what a calibration saw, a cloud that has
 """
 
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ class SimStage:
     max_actors: int
     group: str
     """Of nodes, on which its actors live."""
-    share: float
-    """Of a node that one actor takes, over 0 to 1."""
+    takes: Mapping[str, float]
+    """Of a node's resources, one actor."""
     clips_in_flight: int
     """Of an actor: lost with its node."""
 
@@ -47,6 +47,8 @@ class SimGroup:
     """Equal nodes."""
 
     name: str
+    has: Mapping[str, float]
+    """Resources of one node."""
     min_nodes: int
     max_nodes: int
     launch_s: float
@@ -84,10 +86,17 @@ def simulate(
 
 class _Node:
     def __init__(self, env: simpy.Environment, group: SimGroup) -> None:
-        self.group, self.asked_at, self.room = group, env.now, 1.0
+        self.group, self.asked_at, self.room = group, env.now, dict(group.has)
         self.ready = env.event()
         self.actors: list[tuple[int, Any]] = []
         """Stage and process."""
+
+    def fits(self, takes: Mapping[str, float]) -> bool:
+        return all(self.room.get(name, 0.0) >= amount - 1e-9 for name, amount in takes.items())
+
+    def give(self, takes: Mapping[str, float], sign: int) -> None:
+        for name, amount in takes.items():
+            self.room[name] += sign * amount
 
 
 class _Run:
@@ -101,7 +110,7 @@ class _Run:
         self.idle_timeout_s, self.random = idle_timeout_s, random.Random(seed)
         self.queues = [simpy.Store(self.env, capacity=2 * stage.max_actors) for stage in stages]
         self.nodes: dict[str, dict[_Node, None]] = {group.name: {} for group in groups}
-        self.roomy: dict[str, dict[_Node, None]] = {group.name: {} for group in groups}
+        self.roomy: list[dict[_Node, None]] = [{} for _ in stages]  # nodes that hold one actor more, by stage
         self.num_actors = [0] * len(stages)
         self.num_free = [0] * len(stages)  # that wait for a clip, or are about to be ready for one
         self.done = [0.0] * len(stages)
@@ -161,23 +170,26 @@ class _Run:
                 self.num_free[index] += 1
                 yield handing
         except simpy.Interrupt as interrupt:
-            self.num_actors[index] -= 1
             self.num_free[index] -= is_free
             if get is not None:
                 get.cancel()
             if interrupt.cause == _NO_MORE:
-                self._give_room(node, stage.share)
+                self.num_actors[index] -= 1
+                node.give(stage.takes, 1)
+                self._note_room(node)
                 node.actors.remove((index, self.env.active_process))
                 if not node.actors:
                     self.env.process(self._idle(node))
-            elif amount:
+                for other in range(len(self.stages)):
+                    self._grow(other)
+                return
+            if amount:
                 # What it had finished is out; what it had in hand, and what it had not begun, is done elsewhere.
                 finished = amount * (self.env.now - started) / takes
                 self.busy_s[stage.name] += self.env.now - started
                 self.redone += min(stage.clips_in_flight, amount - finished)
                 self.env.process(self._hand_on(index, finished))
                 self.env.process(self._take_back(index, amount - finished))
-            self._grow(index)
 
     def _take_back(self, index: int, amount: float) -> Generator[Any, Any, None]:
         yield self.queues[index].put(amount)
@@ -188,7 +200,7 @@ class _Run:
             yield self.queues[index + 1].put(amount)
             self._grow(index + 1)
         self.done[index] += amount
-        if self.done[index] < self.clips * (1 - 1e-9):
+        if not self._has_ended(index):
             return
         for node in self.nodes[self.stages[index].group]:
             for of, actor in node.actors:
@@ -196,6 +208,9 @@ class _Run:
                     actor.interrupt(_NO_MORE)
         if index + 1 == len(self.stages):
             self.finished.succeed()
+
+    def _has_ended(self, index: int) -> bool:
+        return self.done[index] >= self.clips * (1 - 1e-9)
 
     def _spread(self, variation: float, amount: float) -> float:
         """A lump's seconds over their mean: its clips differ, and even out."""
@@ -210,38 +225,47 @@ class _Run:
         """An actor more for each lump that waits and finds none free, or about to be."""
         while len(self.queues[index].items) > self.num_free[index] and self._add_actor(index):
             pass
-        while self.num_actors[index] < self.stages[index].min_actors and self._add_actor(index):
-            pass
+
+    def _replace_lost(self) -> None:
+        """The smallest size of every pool, before any grows: one without actors would hold the others up for ever."""
+        for index, stage in enumerate(self.stages):
+            while not self._has_ended(index) and self.num_actors[index] < stage.min_actors and self._add_actor(index):
+                pass
+        for index in range(len(self.stages)):
+            self._grow(index)
 
     def _add_actor(self, index: int) -> bool:
         stage = self.stages[index]
         if self.num_actors[index] >= stage.max_actors:
             return False
         group = self.groups[stage.group]
-        node = next((node for node in self.roomy[group.name] if node.room >= stage.share - 1e-9), None)
+        node = next(iter(self.roomy[index]), None)
         if node is None and len(self.nodes[group.name]) < group.max_nodes:
             node = self._launch(group)
-        if node is None:
+        if node is None or not node.fits(stage.takes):
             return False
-        self._give_room(node, -stage.share)
+        node.give(stage.takes, -1)
+        self._note_room(node)
         self.num_actors[index] += 1
         self.num_free[index] += 1
         self.most_actors[stage.name] = max(self.most_actors[stage.name], self.num_actors[index])
         node.actors.append((index, self.env.process(self._actor(index, node))))
         return True
 
-    def _give_room(self, node: _Node, share: float) -> None:
-        node.room += share
-        roomy = self.roomy[node.group.name]
-        if node.room > 1e-9:
-            roomy[node] = None
-        else:
-            roomy.pop(node, None)
+    def _note_room(self, node: _Node) -> None:
+        is_there = node in self.nodes[node.group.name]
+        for stage, roomy in zip(self.stages, self.roomy, strict=True):
+            if stage.group != node.group.name:
+                continue
+            if is_there and node.fits(stage.takes):
+                roomy[node] = None
+            else:
+                roomy.pop(node, None)
 
     def _launch(self, group: SimGroup, launch_s: float | None = None) -> _Node:
         node = _Node(self.env, group)
         self.nodes[group.name][node] = None
-        self.roomy[group.name][node] = None
+        self._note_room(node)
         self.most_nodes[group.name] = max(self.most_nodes[group.name], len(self.nodes[group.name]))
         self.env.process(self._life(node, group.launch_s if launch_s is None else launch_s))
         return node
@@ -256,10 +280,12 @@ class _Run:
             return
         self._remove(node)
         self.lost_nodes += 1
-        for _, actor in node.actors:
+        for index, actor in node.actors:
+            self.num_actors[index] -= 1
             actor.interrupt(_LOST)
         while len(self.nodes[node.group.name]) < node.group.min_nodes:
             self._launch(node.group)
+        self._replace_lost()
 
     def _idle(self, node: _Node) -> Generator[Any, Any, None]:
         yield self.env.timeout(self.idle_timeout_s)
@@ -269,5 +295,5 @@ class _Run:
 
     def _remove(self, node: _Node) -> None:
         del self.nodes[node.group.name][node]
-        self.roomy[node.group.name].pop(node, None)
+        self._note_room(node)
         self.node_s[node.group.name] += self.env.now - node.asked_at

@@ -43,7 +43,8 @@ def plan_tables(plan: Plan) -> list[RenderableType]:
     for name, hours in plan.node_h.items():
         totals.add_row(f"hours of {name}", f"{hours:,.1f}")
     totals.add_row("GPU-hours", f"{plan.gpu_h:,.1f}")
-    totals.add_row("cost", "no prices" if plan.cost_usd is None else f"{plan.cost_usd:,.0f} USD")
+    no_price = f"no price of {', '.join(plan.unpriced)}"
+    totals.add_row("cost", no_price if plan.cost_usd is None else f"{plan.cost_usd:,.0f} USD")
     if plan.simulated.lost_nodes:
         redone = f"{plan.simulated.lost_nodes:,} ({plan.simulated.clips_redone:,.0f} clips done again)"
         totals.add_row("spot nodes lost", redone)
@@ -70,6 +71,7 @@ def plan_dict(plan: Plan) -> dict[str, Any]:
         "bottleneck": plan.bottleneck.name,
         "node_h": dict(plan.node_h),
         "gpu_h": plan.gpu_h,
+        "unpriced": plan.unpriced,
         "cost_usd": plan.cost_usd,
         "num_shards": plan.num_shards,
         "pools": [asdict(pool) for pool in plan.pools],

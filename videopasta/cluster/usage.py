@@ -6,7 +6,6 @@ sets. All nodes count, also those that another run uses.
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -65,15 +64,14 @@ def nodes_of(found: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
 
 def usage_of(nodes: Iterable[Node], prices: Prices) -> dict[tuple[str, str], Usage]:
     """Nodes, GPUs and price by instance type and market."""
-    num_nodes: Counter[tuple[str, str]] = Counter()
-    num_gpus: Counter[tuple[str, str]] = Counter()
+    kinds: dict[tuple[str, str], list[Node]] = {}
     for node in nodes:
-        kind = node.instance_type, node.market
-        num_nodes[kind] += 1
-        num_gpus[kind] += node.num_gpus  # type: ignore[assignment]
+        kinds.setdefault((node.instance_type, node.market), []).append(node)
     return {
-        kind: Usage(count, num_gpus[kind], prices[kind] * count if kind in prices else None)
-        for kind, count in num_nodes.items()
+        kind: Usage(
+            len(found), sum(node.num_gpus for node in found), prices[kind] * len(found) if kind in prices else None
+        )
+        for kind, found in kinds.items()
     }
 
 

@@ -11,7 +11,7 @@ from videopasta.generate.asking import Asker, clean_if_text, parse_json, togethe
 from videopasta.generate.work import Candidate, Verdict, Vote, Work
 from videopasta.prompts import PromptSet
 
-_QUESTIONS = ("genuine", "targeted", "distinct", "preferred_ok")
+QUESTIONS = ("genuine", "targeted", "distinct", "preferred_ok")
 
 
 async def vote(work: Work, asker: Asker, prompts: PromptSet, config: GenerateConfig, *, last: bool) -> Work:
@@ -66,10 +66,10 @@ def vote_schema(max_reason_chars: int) -> dict[str, object]:
         "type": "object",
         "properties": {
             "reason": {"type": "string", "maxLength": max_reason_chars},
-            **{question: {"type": "boolean"} for question in _QUESTIONS},
+            **{question: {"type": "boolean"} for question in QUESTIONS},
             "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
         },
-        "required": ["reason", *_QUESTIONS, "confidence"],
+        "required": ["reason", *QUESTIONS, "confidence"],
         "additionalProperties": False,
     }
 
@@ -85,7 +85,7 @@ def read_vote(text: str, judge: str) -> Vote | None:
         return None
     try:
         return Vote.model_validate(
-            {**{question: value.get(question) for question in _QUESTIONS}, "confidence": confidence,
+            {**{question: value.get(question) for question in QUESTIONS}, "confidence": confidence,
              "reason": clean_if_text(value.get("reason")), "judge": judge}
         )  # fmt: skip
     except ValidationError:
@@ -96,7 +96,7 @@ def decide(votes: Sequence[Vote], config: JudgeConfig) -> tuple[Verdict | None, 
     """The majority's verdict, and why it drops the candidate (None: it is a pair). A tie is a no."""
     if not votes:
         return None, "judge_unreadable"
-    majority = {q: sum(getattr(v, q) for v in votes) * 2 > len(votes) for q in _QUESTIONS}
+    majority = {q: sum(getattr(v, q) for v in votes) * 2 > len(votes) for q in QUESTIONS}
     accepts = all(majority.values())
     siding = [v for v in votes if v.accepts == accepts]
     agreement = len(siding) / len(votes)
@@ -106,7 +106,7 @@ def decide(votes: Sequence[Vote], config: JudgeConfig) -> tuple[Verdict | None, 
         agreement=agreement,
         reason=max(siding or votes, key=lambda v: v.confidence).reason,
     )
-    for question in _QUESTIONS:
+    for question in QUESTIONS:
         if not majority[question]:
             return verdict, f"judge_not_{question}"
     if verdict.confidence < config.min_confidence:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from videopasta.generate.judging import QUESTIONS
 from videopasta.generate.work import Candidate, Work
 from videopasta.telemetry import Meter, Metric, Pace, Sample, sample
 
 _P = "videopasta_generate"
-QUESTIONS = ("genuine", "targeted", "distinct", "preferred_ok")
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0)
 METRICS = (
     Metric("counter", f"{_P}_clips_done", "Clips that got candidates"),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from videopasta.config import GenerateConfig
+from videopasta.config.generate import SamplingConfig
 from videopasta.generate.asking import Asker, SeenVideo, clean, derive_seed, parse_json, together
 from videopasta.generate.guards import check_answer, check_pair, words
 from videopasta.generate.work import Candidate, Query, Work
@@ -26,7 +27,7 @@ async def respond(
             return None
         answer = await asker.ask(
             prompts.describe(),
-            config.responses.preferred.model_copy(update={"max_tokens": 192}),
+            description_sampling(config),
             "describe",
             video=videos[f"preferred.{config.failure_modes[0]}"],
         )
@@ -106,6 +107,11 @@ async def respond(
     return work.having(
         description=description, candidates=tuple(candidate for group in by_query for candidate in group)
     )
+
+
+def description_sampling(config: GenerateConfig) -> SamplingConfig:
+    """As the preferred response, and longer: three sentences."""
+    return config.responses.preferred.model_copy(update={"max_tokens": 192})
 
 
 def rewrite_schema(max_chars: int) -> dict[str, object]:
