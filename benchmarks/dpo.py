@@ -225,7 +225,7 @@ def plain(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict
     import torch
 
     from videopasta.dpo import policy
-    from videopasta.dpo.features import FrameReader
+    from videopasta.video import FrameReader
     from videopasta.dpo.loss import PairLogps, batch_loss, pair_losses
     from videopasta.dpo.trainer import make_optimizer
 
@@ -293,7 +293,7 @@ def trl(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict[s
     from transformers import TrainerCallback
 
     from videopasta.dpo import policy
-    from videopasta.dpo.features import FrameReader
+    from videopasta.video import FrameReader
     from videopasta.dpo.team import Team
     from videopasta.dpo.trl_trainer import make_trainer
 

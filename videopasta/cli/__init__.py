@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from videopasta.cli import align, cluster, demo, evaluate, pairs
+from videopasta.cli import align, cluster, demo, evaluate, exchange, pairs
 from videopasta.cli.dashboards import app as dashboards_app
 from videopasta.cli.options import console
 from videopasta.errors import UserError
@@ -23,9 +23,11 @@ app = typer.Typer(
 _COMMANDS = (
     pairs.generate, pairs.inspect, pairs.audit, align.train, align.infer, align.align, evaluate.questions,
     evaluate.evaluate, evaluate.compare, evaluate.ablate, demo.demo, cluster.calibrate, cluster.plan,
+    exchange.refilter, exchange.export,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command()(_command)
+app.command("import")(exchange.import_)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 )(cluster.submit)

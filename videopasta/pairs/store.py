@@ -9,7 +9,7 @@ quarantine row is dropped once its clip has candidates. One driver writes at a t
     run.json
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -118,6 +118,12 @@ class PairStore:
         """All rows of `candidates`, `pairs` or `quarantine`."""
         return self._folders[kind].read(columns)
 
+    def shards(self, kind: str) -> Iterator[tuple[str, pa.Table]]:
+        """The shards of `read`, one at a time, with their names."""
+        folder = self._folders[kind]
+        for name in folder.names():
+            yield name, folder.read_shard(name)
+
     def ledger(self) -> Ledger:
         """What is done, read from the committed shards."""
         columns = ["clip_id", "video_uris", "video_sha256", "video_size_bytes"]
@@ -147,11 +153,15 @@ class PairStore:
         ]
         failed = [quarantine_row(work, run_id=run_id) for work in works if work.failure]
         if rows:
-            table = pa.Table.from_pylist(rows, schema=CANDIDATES)
-            self._folders["candidates"].write(name, table)
-            self._folders["pairs"].write(name, table.filter(table["accepted"]))
+            self.write("candidates", name, pa.Table.from_pylist(rows, schema=CANDIDATES))
         if failed:
-            self._folders["quarantine"].write(name, pa.Table.from_pylist(failed, schema=QUARANTINE))
+            self.write("quarantine", name, pa.Table.from_pylist(failed, schema=QUARANTINE))
+
+    def write(self, kind: str, name: str, table: pa.Table) -> None:
+        """Commit a shard of `candidates`, with the one of `pairs` that is derived from it, or of `quarantine`."""
+        self._folders[kind].write(name, table)
+        if kind == "candidates":
+            self._folders["pairs"].write(name, table.filter(table["accepted"]))
 
     def reconcile(self) -> None:
         """Bring what is derived in line with what is committed; safe to repeat, and after any crash."""
