@@ -57,7 +57,9 @@ def export(
 
 
 def import_(
-    source: Annotated[str, typer.Argument(metavar="FILE", help="A .jsonl, .json, .csv or .parquet, or a folder of them")],
+    source: Annotated[
+        str, typer.Argument(metavar="FILE", help="A .jsonl, .json, .csv or .parquet, or a folder of them")
+    ],
     out: Annotated[str, typer.Option(help="New folder: candidates/, pairs/, quarantine/, run.json; local or remote")],
     videos: Annotated[str | None, typer.Option(help="Folder that has the videos, by name or id")] = None,
     failure_mode: Annotated[
@@ -80,8 +82,8 @@ def import_(
             on_batch=lambda report: status.update(f"{report.num_rows} rows, {report.num_pairs} pairs"),
         )  # fmt: skip
     console.print(
-        f"{report.num_rows} rows: {report.num_pairs} pairs, {report.num_candidates - report.num_pairs} dropped by guards; "
-        f"{report.num_looked_at} clips looked at",
+        f"{report.num_rows} rows: {report.num_pairs} pairs, {report.num_candidates - report.num_pairs} dropped by "
+        f"guards; {report.num_looked_at} clips looked at",
         highlight=False,
     )
     _print_reasons("dropped candidates", report.drop_reasons)

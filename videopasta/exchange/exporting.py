@@ -23,7 +23,14 @@ from videopasta.dpo.data import fault, held_out, pair_files
 from videopasta.errors import UserError
 from videopasta.exchange.files import MANIFEST, typed
 from videopasta.exchange.formats import (
-    FORMATS, Format, FormatName, card_header, check_span, check_texts, dataset_info, rewritten,
+    FORMATS,
+    Format,
+    FormatName,
+    card_header,
+    check_span,
+    check_texts,
+    dataset_info,
+    rewritten,
 )  # fmt: skip
 from videopasta.exchange.importing import write_rejects
 from videopasta.exchange.media import MediaMaker
@@ -128,10 +135,10 @@ def export(
     report.videos = Counter({split: len(videos) for split, videos in seen.items()})
     report.num_media_files = maker.num_files
     report.reject_reasons = Counter(reject.reason for reject in rejects)
-    write_rejects(out, rejects)
     if not report.rows.total():
         first = f"; the first: {rejects[0]}" if rejects else ""
         raise UserError(f"{source}: none of {len(rejects)} pairs could be written as {name}{first}")
+    write_rejects(out, rejects)
     _write_about(out, form, report, config, rewrite)
     return report, rejects
 
@@ -268,7 +275,9 @@ def _write_about(
     out: str, form: Format, report: ExportReport, config: ExportConfig, rewrite: tuple[tuple[str, str], ...]
 ) -> None:
     if form.loads_folder:
-        globs = {split: names[0] if len(names) == 1 else f"data/{split}-*.parquet" for split, names in report.files.items()}
+        globs = {
+            split: names[0] if len(names) == 1 else f"data/{split}-*.parquet" for split, names in report.files.items()
+        }
         _put(out, "README.md", card_header(globs))
     if form.name == "llama-factory":
         names = {split: names[0] for split, names in report.files.items()}

@@ -76,7 +76,9 @@ def _names_in(manifest: str) -> list[str]:
             names = json.loads(stream.read())["files"]
         return [name for names_of_split in names.values() for name in names_of_split]
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{manifest}: not what `videopasta export` wrote ({error}); give the files themselves") from error
+        raise UserError(
+            f"{manifest}: not what `videopasta export` wrote ({error}); give the files themselves"
+        ) from error
 
 
 def _extension(uri: str) -> str:
@@ -106,7 +108,9 @@ def _read_json(uri: str, stream: Any) -> Iterator[Found]:
     try:
         rows = json.loads(_text(stream.read()))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{uri}: not JSON ({error}); write a list of objects, or one object a line as .jsonl") from error
+        raise UserError(
+            f"{uri}: not JSON ({error}); write a list of objects, or one object a line as .jsonl"
+        ) from error
     if not isinstance(rows, list):
         raise UserError(f"{uri}: holds {type(rows).__name__}, not a list; write a list of objects, one a pair")
     for number, row in enumerate(rows):

@@ -154,7 +154,9 @@ def check_span(row: Row) -> None:
     ends_early = end_s is not None and (duration_s is None or end_s < duration_s - _SLACK_S)
     if start_s > _SLACK_S or ends_early:
         span = f"{start_s:g} to {'the end' if end_s is None else f'{end_s:g}'} s"
-        raise RowError("span", "end_s" if ends_early else "start_s", span, "the trainer shows whole videos; use --frames")
+        raise RowError(
+            "span", "end_s" if ends_early else "start_s", span, "the trainer shows whole videos; use --frames"
+        )
 
 
 def rewritten(path: str, rules: tuple[tuple[str, str], ...]) -> str:

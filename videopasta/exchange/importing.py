@@ -8,9 +8,10 @@ clip. All rows that make a pair become candidates, those that pass the guards be
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -51,6 +52,10 @@ class ImportReport:
     reject_reasons: Counter[str] = field(default_factory=Counter)
     quarantine_reasons: Counter[str] = field(default_factory=Counter)
     finished: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for run.json."""
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -98,33 +103,40 @@ def import_pairs(
     report = ImportReport(f"{now:%Y%m%dT%H%M%S}-import", now.isoformat(timespec="seconds"))
     namer = _Namer(videos, rewrite)
     rejects: list[Reject] = []
-    known: set[str] = set()
+    known: dict[str, Place] = {}
+    begin = cache(lambda: store.open(depends_on))  # with the first thing that is written, so a refusal leaves nothing
     with store.locked(), _Looker(config) as looker:
         rows = ((place, row) for file in files for place, row in read_rows(file))
         number = 0
+
+        def keep(draft: Draft) -> str:
+            begin()
+            return _kept_content(draft, store.uri)
+
         while batch := list(islice(rows, _ROWS_PER_SHARD)):
             made = []
             for place, found in batch:
                 try:
-                    row = _made(place, found, config, namer, looker, store.uri, report.run_id)
-                    if row["pair_id"] in known:
-                        raise RowError("duplicate", "prompt", row["prompt"], "the same pair stands above; remove the row")
+                    row = _made(place, found, config, namer, looker, keep, report.run_id)
+                    if first := known.get(row["pair_id"]):
+                        raise RowError(
+                            "duplicate", "prompt", row["prompt"], f"the same pair is {first}; remove the row"
+                        )
                 except RowError as error:
                     rejects.append(Reject.of(place, error))
                 else:
-                    known.add(row["pair_id"])
+                    known[row["pair_id"]] = place
                     made.append(row)
             _count(report, len(batch), made, rejects, looker)
             if made:
-                if not number:
-                    store.open(depends_on)
+                begin()
                 table = pa.Table.from_pylist(made, schema=CANDIDATES)
                 store.write("candidates", f"part-{report.run_id}-{number:05d}.parquet", table)
                 number += 1
             on_batch(report)
         if not number:
-            first = f"; the first: {rejects[0]}" if rejects else ""
-            raise UserError(f"{source}: none of {report.num_rows} rows makes a pair{first}")
+            example = f"; the first: {rejects[0]}" if rejects else ""
+            raise UserError(f"{source}: none of {report.num_rows} rows makes a pair{example}")
         if looker.quarantined:
             table = pa.Table.from_pylist(
                 [row | {"run_id": report.run_id} for row in looker.quarantined], schema=QUARANTINE
@@ -132,7 +144,7 @@ def import_pairs(
             store.write("quarantine", f"part-{report.run_id}-00000.parquet", table)
         write_rejects(out, rejects)
         report.finished = True
-        store.record_run(asdict(report))
+        store.record_run(report.to_dict())
     return report, rejects
 
 
@@ -160,7 +172,7 @@ def _count(
 
 def _made(
     place: Place, found: Mapping[str, Any] | RowError, config: ImportConfig, namer: "_Namer", looker: "_Looker",
-    out: str, run_id: str,
+    keep: Callable[[Draft], str], run_id: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The row of the store.
 
@@ -170,14 +182,14 @@ def _made(
     if isinstance(found, RowError):
         raise found
     draft = read_row(found, config.failure_mode)
-    uri = _kept_content(draft, out) if draft.content is not None else namer.uri(draft.video or "", place)
+    uri = keep(draft) if draft.content is not None else namer.uri(draft.video or "", place)
     row = {name: found.get(name) for name in PROVENANCE} if place.file.endswith(".parquet") else {}
-    row |= _of_video(draft, uri, looker, row)
+    row |= _of_video(draft, uri, looker)
     drop_reason = check_pair(draft.chosen, draft.rejected, config.guards)
     plans = [plan and FramePlan.from_dict(plan).key for plan in (row["chosen_frame_plan"], draft.rejected_frame_plan)]
     return row | {
         "pair_id": pair_id(
-            clip_id=row["clip_id"], failure_mode=draft.failure_mode, prompt=draft.prompt, chosen=draft.chosen,
+            clip_id=str(row["clip_id"]), failure_mode=draft.failure_mode, prompt=draft.prompt, chosen=draft.chosen,
             rejected=draft.rejected, adversary=draft.adversary, chosen_plan=plans[0] or "",
             rejected_plan=plans[1] or "",
         ),
@@ -197,7 +209,7 @@ def _made(
     }  # fmt: skip
 
 
-def _of_video(draft: Draft, uri: str, looker: "_Looker", row: Mapping[str, Any]) -> dict[str, Any]:
+def _of_video(draft: Draft, uri: str, looker: "_Looker") -> dict[str, Any]:
     """What the row says of its video; where that is not enough, what the video says."""
     if draft.video_sha256 and draft.chosen_frame_plan:
         return {
@@ -297,9 +309,7 @@ class _Looker:
         return seen
 
     def _opened(self, uri: str, draft: Draft, plan: FramePlan | None) -> _Looked | VideoError:
-        request = ClipRequest(
-            uri, draft.start_s, draft.end_s, {"seen": plan or self._config.plan}, self._config.decode
-        )
+        request = ClipRequest(uri, draft.start_s, draft.end_s, {"seen": plan or self._config.plan}, self._config.decode)
         try:
             clip = self._worker.decode(request)
         except VideoError as error:

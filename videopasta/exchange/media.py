@@ -97,7 +97,10 @@ class MediaMaker:
             raise _of_video(row, error) from error
         folder = storage.join(self._out, "frames", f"{row['video_sha256'][:16]}-{plan.key}")
         return tuple(
-            self._put(storage.join(folder, f"{number:03d}.{_EXTENSIONS[self._config.frames or 'png']}"), _image(frame, self._config))
+            self._put(
+                storage.join(folder, f"{number:03d}.{_EXTENSIONS[self._config.frames or 'png']}"),
+                _image(frame, self._config),
+            )
             for number, frame in enumerate(frames)
         )
 
