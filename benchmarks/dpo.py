@@ -225,9 +225,9 @@ def plain(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict
     import torch
 
     from videopasta.dpo import policy
-    from videopasta.dpo.features import FrameReader
     from videopasta.dpo.loss import PairLogps, batch_loss, pair_losses
     from videopasta.dpo.trainer import make_optimizer
+    from videopasta.video import FrameReader
 
     # The causal kernel without a mask: right-padded sequences need none.
     video = policy.load_policy(config.model_copy(update={"attention": "dense"})).video
@@ -293,9 +293,9 @@ def trl(config: Any, clips: Sequence[Any], warm_up: Any, folder: Path) -> dict[s
     from transformers import TrainerCallback
 
     from videopasta.dpo import policy
-    from videopasta.dpo.features import FrameReader
     from videopasta.dpo.team import Team
     from videopasta.dpo.trl_trainer import make_trainer
+    from videopasta.video import FrameReader
 
     class Clock(TrainerCallback):
         def __init__(self) -> None:

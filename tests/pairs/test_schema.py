@@ -48,7 +48,7 @@ def test_full_row_survives_parquet(tmp_path: Path):
     assert FramePlan.from_dict(row["rejected_frame_plan"]) == work.plans["adversarial"]  # type: ignore[arg-type]
     assert row["verdict"] == candidate.verdict.model_dump()  # type: ignore[union-attr]
     assert row["votes"] == [vote.model_dump() for vote in votes]
-    assert dict(row["prompt_hashes"]) == HASHES  # type: ignore[call-overload]
+    assert {one["file"]: one["hash"] for one in row["prompt_hashes"]} == HASHES  # type: ignore[attr-defined]
     plain = {
         "clip_id": work.clip_id,
         "video_uri": "/v/a.mp4",

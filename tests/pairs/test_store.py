@@ -12,7 +12,7 @@ from videopasta import storage
 from videopasta.config import GenerateConfig, fingerprint
 from videopasta.errors import UserError
 from videopasta.generate.work import Work, already_committed
-from videopasta.pairs import CANDIDATES, QUARANTINE, PairStore
+from videopasta.pairs import CANDIDATES, QUARANTINE, SCHEMA_VERSION, PairStore
 from videopasta.video import ManifestEntry
 
 FINGERPRINT = {"config": {"seed": 0, "modes": ("spatial", "temporal")}, "prompts": {"judge.j2": "0123"}}
@@ -283,7 +283,7 @@ def test_same_fingerprint_continues(out: str):
     commit(make_store(out), clip("a"))
     assert len(make_store(out).read("pairs")) == 1
     assert PairStore(out).read_run() == {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "fingerprint": json.loads(json.dumps(FINGERPRINT)),
         "runs": [],
     }

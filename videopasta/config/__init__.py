@@ -1,10 +1,11 @@
 """Configuration: pydantic models and their loading. Imports neither torch, ray nor vllm.
 
 Every key, its default, its reason and its source stand beside it in `video.py`, `models.py`, `generate.py`, `train.py`,
-`evaluate.py`.
+`evaluate.py`, `exchange.py`.
 """
 
 from videopasta.config.evaluate import BenchmarksConfig, EvaluateConfig, PreferenceConfig
+from videopasta.config.exchange import ExportConfig, ImportConfig, RefilterConfig
 from videopasta.config.generate import FAILURE_MODES, FailureMode, GenerateConfig, SamplingConfig
 from videopasta.config.load import differences, dump_yaml, fingerprint, load_config
 from videopasta.config.models import EnginePoolConfig, ModelConfig, OpenAIModel, PoolConfig, VllmModel
@@ -26,9 +27,11 @@ __all__ = [
     "DecodeConfig",
     "EnginePoolConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "FailureMode",
     "FpsPlan",
     "GenerateConfig",
+    "ImportConfig",
     "LossConfig",
     "ModeWeights",
     "ModelConfig",
@@ -38,6 +41,7 @@ __all__ = [
     "PlanConfig",
     "PoolConfig",
     "PreferenceConfig",
+    "RefilterConfig",
     "SamplingConfig",
     "SourcesConfig",
     "TrainConfig",

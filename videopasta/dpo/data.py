@@ -72,7 +72,7 @@ def pair_files(uri: str) -> list[str]:
         UserError: there are none, or one cannot be read, lacks a column, or has one of another type.
     """
     if storage.kind(uri) == "missing":
-        raise UserError(f"--pairs {uri}: nothing stands there; check the path")
+        raise UserError(f"{uri}: nothing stands there; check the path")
     if storage.kind(uri) == "file":
         files = [uri]
     else:
@@ -82,7 +82,7 @@ def pair_files(uri: str) -> list[str]:
         files = [file.uri for file in storage.list_files(folder) if file.uri.endswith(".parquet")]
         files = [file for file in files if not file.startswith(f"{references}/")]
     if not files:
-        raise UserError(f"--pairs {uri}: no Parquet files; give the --out of `videopasta generate`, or a Parquet file")
+        raise UserError(f"{uri}: no Parquet files; give the --out of `videopasta generate`, or a Parquet file")
     for file in files:
         filesystem, path = storage.resolve(file)
         try:
@@ -151,7 +151,7 @@ def select(rows: Iterable[Mapping[str, Any]], config: TrainConfig) -> Selection:
     skipped: Counter[str] = Counter()
     kept: dict[str, Mapping[str, Any]] = {}
     for row in rows:
-        reason = _fault(row) or ("duplicate" if row["pair_id"] in kept else None)
+        reason = fault(row) or ("duplicate" if row["pair_id"] in kept else None)
         if reason is None and row["failure_mode"] not in config.failure_modes:
             reason = "other_failure_mode"
         if reason:
@@ -159,15 +159,16 @@ def select(rows: Iterable[Mapping[str, Any]], config: TrainConfig) -> Selection:
         else:
             kept[row["pair_id"]] = row
     clips = group(kept.values(), config.prompts, config.prompt_template)
-    held_out = _held_out({clip.video_sha256 for clip in clips}, config.validation.share, config.seed)
+    unseen = held_out({clip.video_sha256 for clip in clips}, config.validation.share, config.seed)
     return Selection(
-        tuple(clip for clip in clips if clip.video_sha256 not in held_out),
-        tuple(clip for clip in clips if clip.video_sha256 in held_out),
+        tuple(clip for clip in clips if clip.video_sha256 not in unseen),
+        tuple(clip for clip in clips if clip.video_sha256 in unseen),
         skipped,
     )
 
 
-def _fault(row: Mapping[str, Any]) -> str | None:
+def fault(row: Mapping[str, Any]) -> str | None:
+    """Why a row makes no pair to train on; None where it does."""
     if not all(isinstance(row[name], str) and row[name].strip() for name in _TEXTS):
         return "empty_text"
     if row["failure_mode"] not in FAILURE_MODES:
@@ -176,10 +177,10 @@ def _fault(row: Mapping[str, Any]) -> str | None:
         return "equal_answers"
     if row["chosen_frame_plan"] is None:
         return "no_frame_plan"
-    return None if _is_plan(row["chosen_frame_plan"]) else "bad_frame_plan"
+    return None if is_plan(row["chosen_frame_plan"]) else "bad_frame_plan"
 
 
-def _is_plan(value: Mapping[str, Any]) -> bool:
+def is_plan(value: Mapping[str, Any]) -> bool:
     """Whether frames can be decoded by it; if those are the video's, decoding tells."""
     try:
         plan = FramePlan.from_dict(value)
@@ -193,11 +194,11 @@ def _is_plan(value: Mapping[str, Any]) -> bool:
             and len(plan.indices) * plan.height * plan.width <= _MAX_PIXELS
             and plan.backend in get_args(Backend)
         )
-    except (KeyError, TypeError):  # a field that is missing, null, or one too many
+    except (KeyError, TypeError, OverflowError):  # a field that is missing, null, one too many, or beyond any number
         return False
 
 
-def _held_out(videos: set[str], share: float, seed: int) -> set[str]:
+def held_out(videos: set[str], share: float, seed: int) -> set[str]:
     """That share of the videos, by a hash, so that few change sides when videos are added; one at least."""
     ordered = sorted(videos, key=lambda sha256: hashlib.sha256(f"{seed} {sha256}".encode()).hexdigest())
     return set(ordered[: max(1, round(share * len(ordered)))] if share and len(ordered) > 1 else [])

@@ -7,42 +7,13 @@ import time
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import torch
 
 from videopasta.config import DecodeConfig
 from videopasta.dpo.examples import Clip
 from videopasta.dpo.qwen import QwenVideo
 from videopasta.dpo.vision_cache import VisionCache
-from videopasta.video import ClipRequest, DecodeWorker, decode_stored
-
-
-class FrameReader:
-    """The frames that a row's plan names, decoded in a process that can be killed."""
-
-    def __init__(self, config: DecodeConfig) -> None:
-        self._config = config
-        self._worker = DecodeWorker(config)
-
-    def read(self, clip: Clip) -> np.ndarray:
-        """uint8 (T, H, W, 3), RGB: pixel for pixel what the model saw when it answered.
-
-        Raises:
-            VideoError: the video is gone, is another file now, or does not decode.
-        """
-        request = ClipRequest(clip.uri, clip.start_s, clip.end_s, {"seen": clip.plan}, self._config)
-        decoded = decode_stored(self._worker, request, clip.video_sha256)
-        return decoded.frames[clip.plan.key]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the decoder process."""
-        self._worker.close()
+from videopasta.video import FrameReader
 
 
 class FeatureSource:

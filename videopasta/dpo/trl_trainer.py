@@ -26,14 +26,13 @@ from videopasta.config import TrainConfig
 from videopasta.dpo import policy, schedule
 from videopasta.dpo.data import Selection, fitting, select
 from videopasta.dpo.examples import Clip, Pair
-from videopasta.dpo.features import FrameReader
 from videopasta.dpo.fit import Plan, Reports
 from videopasta.dpo.qwen import QwenVideo
 from videopasta.dpo.rope import VIDEO
 from videopasta.dpo.team import Team
 from videopasta.dpo.trainer import learning_rate
 from videopasta.errors import UserError
-from videopasta.video import VideoError
+from videopasta.video import FrameReader, VideoError
 
 _IGNORED = "images"
 """TRL takes a data set for one of vision by this column; nothing reads it."""

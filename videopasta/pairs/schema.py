@@ -7,7 +7,7 @@ import pyarrow as pa
 from videopasta.generate.work import Candidate, Work
 from videopasta.pairs.identity import pair_id
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 FRAME_PLAN = pa.struct(
     [
@@ -35,6 +35,8 @@ VIDEO_INFO = pa.struct(
     ]
 )
 MODEL = pa.struct([pa.field("name", pa.string()), pa.field("revision", pa.string())])
+# No map: the `datasets` library reads none.
+PROMPT = pa.struct([pa.field("file", pa.string()), pa.field("hash", pa.string())])
 _OPINION = [
     pa.field("genuine", pa.bool_()),
     pa.field("targeted", pa.bool_()),
@@ -76,7 +78,7 @@ CANDIDATES = pa.schema(
         pa.field("query_model", MODEL),
         pa.field("response_model", MODEL),
         pa.field("judge_model", MODEL),  # a jury's names and revisions are joined by "+"
-        pa.field("prompt_hashes", pa.map_(pa.string(), pa.string())),
+        pa.field("prompt_hashes", pa.list_(PROMPT)),
         pa.field("seed", pa.int64()),  # of the adversarial response's request
         pa.field("run_id", pa.string(), nullable=False),
         pa.field("schema_version", pa.int32(), nullable=False),
@@ -118,7 +120,7 @@ def candidate_rows(work: Work, *, run_id: str, prompt_hashes: dict[str, str]) ->
         "query_model": _model(work.models["query"]),
         "response_model": _model(work.models["response"]),
         "judge_model": _model(*(name for role, name in work.models.items() if role.startswith("judge"))),
-        "prompt_hashes": prompt_hashes,
+        "prompt_hashes": [{"file": file, "hash": text_hash} for file, text_hash in prompt_hashes.items()],
         "run_id": run_id,
         "schema_version": SCHEMA_VERSION,
     }

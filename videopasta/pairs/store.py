@@ -155,11 +155,15 @@ class PairStore:
         ]
         failed = [quarantine_row(work, run_id=run_id) for work in works if work.failure]
         if rows:
-            table = pa.Table.from_pylist(rows, schema=CANDIDATES)
-            self._folders["candidates"].write(name, table)
-            self._folders["pairs"].write(name, table.filter(table["accepted"]))
+            self.write("candidates", name, pa.Table.from_pylist(rows, schema=CANDIDATES))
         if failed:
-            self._folders["quarantine"].write(name, pa.Table.from_pylist(failed, schema=QUARANTINE))
+            self.write("quarantine", name, pa.Table.from_pylist(failed, schema=QUARANTINE))
+
+    def write(self, kind: str, name: str, table: pa.Table) -> None:
+        """Commit a shard of `candidates`, with the one of `pairs` that is derived from it, or of `quarantine`."""
+        self._folders[kind].write(name, table)
+        if kind == "candidates":
+            self._folders["pairs"].write(name, table.filter(table["accepted"]))
 
     def reconcile(self) -> None:
         """Bring what is derived in line with what is committed; safe to repeat, and after any crash."""

@@ -34,9 +34,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from videopasta import storage
+from videopasta.pairs.reviews import Action
 from videopasta.review.agreement import between_reviewers, with_judge
 from videopasta.review.catalogue import Catalogue
-from videopasta.review.decisions import Action, Decisions
+from videopasta.review.decisions import Decisions
 from videopasta.review.differences import differing_words
 from videopasta.review.filmstrips import VIEWS, FilmstripMaker
 from videopasta.review.queue import Filters, Order, Shown, next_open, place

@@ -10,16 +10,15 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from videopasta import storage
 from videopasta.errors import UserError
+from videopasta.pairs.reviews import FOLDER, REVIEWS, Action
 from videopasta.shards import ShardFolder
 
-Action = Literal["accept", "reject", "swap", "edit"]
-FOLDER = "reviews"
 DATABASE = "decisions.sqlite3"
 _APPLICATION_ID = 0x7670_7276  # "vprv", in the file's header
 _SCHEMA = f"""
@@ -48,18 +47,6 @@ CREATE VIEW standing AS
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = 1;
 """
-
-REVIEWS = pa.schema(
-    [
-        pa.field("pair_id", pa.string(), nullable=False),
-        pa.field("reviewer", pa.string(), nullable=False),
-        pa.field("decision", pa.string(), nullable=False),
-        pa.field("chosen", pa.string()),  # of an edit: the new texts
-        pa.field("rejected", pa.string()),
-        pa.field("note", pa.string()),
-        pa.field("decided_at", pa.timestamp("us", tz="UTC"), nullable=False),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -169,14 +156,7 @@ class Decisions:
         Raises:
             UserError: it cannot be written.
         """
-        rows = [
-            {
-                **{name: value for name, value in asdict(one).items() if name in REVIEWS.names},
-                "decision": one.action,
-                "decided_at": datetime.fromisoformat(one.decided_at),
-            }
-            for one in self.standing()
-        ]
+        rows = [asdict(one) | {"decision": one.action} for one in self.standing()]
         ShardFolder(storage.join(out, FOLDER), REVIEWS).write(
             "decisions.parquet", pa.Table.from_pylist(rows, schema=REVIEWS)
         )

@@ -11,9 +11,10 @@ import uvicorn
 
 from videopasta import storage
 from videopasta.errors import UserError
+from videopasta.pairs.reviews import FOLDER
 from videopasta.review.app import Review, make_app
 from videopasta.review.catalogue import Catalogue
-from videopasta.review.decisions import DATABASE, FOLDER, Decisions
+from videopasta.review.decisions import DATABASE, Decisions
 from videopasta.review.filmstrips import FilmstripMaker
 
 

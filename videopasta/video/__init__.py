@@ -12,6 +12,7 @@ from videopasta.video.identity import clip_id
 from videopasta.video.manifest import ManifestEntry, load_manifest, merge_duplicates
 from videopasta.video.plan import FramePlan, FrameTable, frame_size, make_plan
 from videopasta.video.probe import VideoInfo
+from videopasta.video.reader import FrameReader
 from videopasta.video.sources import check_source
 from videopasta.video.worker import DecodeWorker, decode_stored
 
@@ -20,6 +21,7 @@ __all__ = [
     "DecodeWorker",
     "DecodedClip",
     "FramePlan",
+    "FrameReader",
     "FrameTable",
     "ManifestEntry",
     "Reason",

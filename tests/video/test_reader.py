@@ -10,10 +10,9 @@ import pytest
 from tests.dpo.trainings import DECODE
 from videopasta.config import DecodeConfig, FpsPlan, UniformPlan
 from videopasta.dpo.examples import Clip, group
-from videopasta.dpo.features import FrameReader
 from videopasta.tiny.render import write_video
 from videopasta.tiny.world import scenes
-from videopasta.video import ClipRequest, Reason, VideoError, decode_clip
+from videopasta.video import ClipRequest, FrameReader, Reason, VideoError, decode_clip
 
 
 @pytest.fixture(scope="module")
