@@ -58,3 +58,10 @@ def filmstrip(frames: np.ndarray, *, num_frames: int, height: int) -> bytes:
 def data_uri(media_type: str, data: bytes) -> str:
     """`data` as a URI that holds it."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def figure_uri(figure: Any) -> str:
+    """A figure of matplotlib as a URI that holds it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return data_uri("image/png", buffer.getvalue())

@@ -44,7 +44,7 @@ def export(
 
     named = [f"videos={videos}"] + ([f"frames={frames}"] if frames else [])
     settings = load_config(ExportConfig, config, [*(set_ or []), *named])
-    report, rejects = run(pairs, out, format_, settings, rewrite=_rules(rewrite))
+    report, rejects = run(pairs, out, format_, settings, rewrite=rules(rewrite))
     table = Table("split", "pairs", "videos", "files")
     for split, names in report.files.items():
         table.add_row(split, str(report.rows[split]), str(report.videos[split]), ", ".join(names))
@@ -53,7 +53,7 @@ def export(
         console.print(f"{report.num_media_files} files of media in {out}", highlight=False)
     if format_ == "trl" and not frames:
         console.print("TRL's own trainer reads images only, and would train without the videos: use --frames with it")
-    _end(out, rejects, allow_rejects=allow_rejects)
+    end_with(out, rejects, allow_rejects=allow_rejects)
 
 
 def import_(
@@ -78,7 +78,7 @@ def import_(
     settings = load_config(ImportConfig, config, [*(set_ or []), *named])
     with console.status("reading") as status:
         report, rejects = import_pairs(
-            source, out, settings, videos=videos, rewrite=_rules(rewrite),
+            source, out, settings, videos=videos, rewrite=rules(rewrite),
             on_batch=lambda report: status.update(f"{report.num_rows} rows, {report.num_pairs} pairs"),
         )  # fmt: skip
     console.print(
@@ -87,7 +87,7 @@ def import_(
         highlight=False,
     )
     _print_reasons("dropped candidates", report.drop_reasons)
-    _end(out, rejects, allow_rejects=allow_rejects)
+    end_with(out, rejects, allow_rejects=allow_rejects)
 
 
 def refilter(
@@ -116,7 +116,7 @@ def refilter(
     _print_reasons("decisions of people", report.decisions)
 
 
-def _rules(given: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
+def rules(given: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
     rules = []
     for rule in given or ():
         old, separator, new = rule.partition("=")
@@ -135,7 +135,7 @@ def _print_reasons(title: str, reasons: Counter[str]) -> None:
     console.print(table)
 
 
-def _end(out: str, rejects: "Sequence[Reject]", *, allow_rejects: bool) -> None:
+def end_with(out: str, rejects: "Sequence[Reject]", *, allow_rejects: bool) -> None:
     """Say what was rejected, and leave with 1 if that was not expected."""
     if not rejects:
         return

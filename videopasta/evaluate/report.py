@@ -4,14 +4,11 @@ The page has what the other two cannot: pictures. Differences with their interva
 ten answers that changed with the frames that were seen.
 """
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from videopasta import storage
 from videopasta.config import DecodeConfig
@@ -19,7 +16,8 @@ from videopasta.evaluate.compare import Change, Comparison, compare, percent, po
 from videopasta.evaluate.questions import LETTERS
 from videopasta.evaluate.run import Evaluation, read_evaluation
 from videopasta.evaluate.scores import Cell, mode_names
-from videopasta.pictures import FrameLoader, data_uri, filmstrip
+from videopasta.pages import templates
+from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip
 from videopasta.video import VideoError
 
 NUM_CHANGED = 10
@@ -78,14 +76,14 @@ def write_report(base: str, tuned: Sequence[str], out: Path) -> Comparison:
     made = compare(before, afters)
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(to_dict(made), indent=1) + "\n")
-    facts = _facts(made)
-    (out / "report.md").write_text(_template("report.md.j2").render(facts).strip() + "\n")
+    facts, pages = _facts(made), templates(Path(__file__).parent / "templates")
+    (out / "report.md").write_text(pages.get_template("report.md.j2").render(facts).strip() + "\n")
     pictures = {
-        "differences": _png(_draw_differences(made)) if made.changes else None,
+        "differences": figure_uri(_draw_differences(made)) if made.changes else None,
         "curves": [curve for one in afters if (curve := _curves(one)) is not None],
         "changed": _changed(made, before, afters[0]),
     }
-    (out / "report.html").write_text(_template("report.html.j2").render(facts | pictures).strip() + "\n")
+    (out / "report.html").write_text(pages.get_template("report.html.j2").render(facts | pictures).strip() + "\n")
     return made
 
 
@@ -197,12 +195,6 @@ def _draw_differences(made: Comparison) -> Any:
     return figure
 
 
-def _png(figure: Any) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return data_uri("image/png", buffer.getvalue())
-
-
 def _curves(after: Evaluation) -> str | None:
     """The reward curves of the training that made the model; None where it is not one of ours."""
     if "://" not in after.model and not after.model.startswith("/"):
@@ -249,14 +241,3 @@ def _filmstrip(row: Mapping[str, Any], loader: FrameLoader) -> tuple[str | None,
         return None, str(error)
     (frames,) = clip.frames.values()
     return data_uri("image/jpeg", filmstrip(frames, num_frames=NUM_FRAMES, height=FRAME_HEIGHT)), ""
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, cast, get_args
 from urllib.parse import urlencode, urlsplit
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, QueryParams
@@ -34,6 +33,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from videopasta import storage
+from videopasta.pages import templates
 from videopasta.pairs.reviews import Action
 from videopasta.review.agreement import between_reviewers, with_judge
 from videopasta.review.catalogue import Catalogue
@@ -143,12 +143,7 @@ class _Pages:
 
     def __init__(self, review: Review) -> None:
         self._review, self._looking = review, _Looking()
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
-        environment.filters["words"] = lambda name: str(name).replace("_", " ")
-        self._templates = Jinja2Templates(env=environment)
+        self._templates = Jinja2Templates(env=templates(_HERE / "templates"))
         entries = review.catalogue.entries.values()
         self._choices = {
             "failure_mode": sorted({entry.failure_mode for entry in entries}),

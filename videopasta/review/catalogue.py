@@ -13,6 +13,11 @@ _COLUMNS = ("pair_id", "failure_mode", "adversary", "accepted", "drop_reason", "
 _NUM_SHARDS = 4  # kept in memory, for who pages back and forth
 
 
+def decode_config(run: Mapping[str, Any]) -> DecodeConfig:
+    """How the videos of a folder are read, from its run.json; an imported one may say nothing of it."""
+    return DecodeConfig.model_validate(run["fingerprint"].get("config", {}).get("decode", {}))
+
+
 class Catalogue:
     """Read once: candidates that a run commits later are there after a restart."""
 
@@ -26,7 +31,7 @@ class Catalogue:
         run = store.read_run()
         if run is None:
             raise UserError(f"{out}: no run.json, so nothing that `videopasta generate --out` made; check the path")
-        self.decode = DecodeConfig.model_validate(run["fingerprint"]["config"]["decode"])
+        self.decode = decode_config(run)
         self.entries: dict[str, Entry] = {}
         self._places: dict[str, tuple[str, int]] = {}
         for name, table in store.read_shards("candidates", _COLUMNS):
