@@ -50,8 +50,8 @@ def test_what_was_prepared_is_what_the_hub_gets(folder: str, tmp_path: Path, hub
     """Byte for byte, in one private dataset; our own notes stay here."""
     done = publish(folder, tmp_path / "out", hub, "--videos", "embed", "--license", "cc-by-4.0")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [(one["type"], one["organization"], one["name"], one["private"]) for one in hub.created] == [
-        ("dataset", "me", "pasta", True)
+    assert [tuple(one.get(k) for k in ("type", "organization", "name", "visibility")) for one in hub.created] == [
+        ("dataset", "me", "pasta", "private")
     ]
     assert hub.files == {name: (tmp_path / "out" / name).read_bytes() for name, _ in files_in(tmp_path / "out")}
     assert "README.md" in hub.files
