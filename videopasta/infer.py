@@ -5,7 +5,7 @@ The video is seen as in generation and training: decoded exactly, positions as v
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from videopasta.config import DecodeConfig, SamplingConfig, UniformPlan, VllmModel
@@ -69,12 +69,9 @@ def _with_vllm(model: VllmModel, video: Video, prompt: str, sampling: SamplingCo
     engine = VllmEngine(model, video=True)
     loop = asyncio.new_event_loop()
     try:
-        parts: AsyncIterator[str] = engine.stream(Request(prompt, sampling, 0, video))
-        while True:
-            try:
-                yield loop.run_until_complete(anext(parts))
-            except StopAsyncIteration:
-                return
+        parts = engine.stream(Request(prompt, sampling, 0, video))
+        while isinstance(part := loop.run_until_complete(anext(parts)), str):
+            yield part
     finally:
         engine.close()
         loop.close()

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from videopasta.cli import align, cluster, demo, evaluate, exchange, pairs, report, review
+from videopasta.cli import align, cluster, demo, evaluate, exchange, pairs, report, review, serve
 from videopasta.cli.dashboards import app as dashboards_app
 from videopasta.cli.options import console
 from videopasta.errors import UserError
@@ -23,7 +23,7 @@ app = typer.Typer(
 _COMMANDS = (
     pairs.generate, pairs.inspect, pairs.audit, report.report, report.publish, review.review, exchange.refilter,
     exchange.export, align.train, align.infer, align.align, evaluate.questions, evaluate.evaluate, evaluate.compare,
-    evaluate.ablate, demo.demo, cluster.calibrate, cluster.plan,
+    evaluate.ablate, serve.serve, demo.demo, cluster.calibrate, cluster.plan,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command()(_command)

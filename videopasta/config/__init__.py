@@ -1,7 +1,7 @@
 """Configuration: pydantic models and their loading. Imports neither torch, ray nor vllm.
 
 Every key, its default, its reason and its source stand beside it in `video.py`, `models.py`, `generate.py`, `train.py`,
-`evaluate.py`, `exchange.py`.
+`evaluate.py`, `exchange.py`, `serve.py`.
 """
 
 from videopasta.config.evaluate import BenchmarksConfig, EvaluateConfig, PreferenceConfig
@@ -9,6 +9,7 @@ from videopasta.config.exchange import ExportConfig, ImportConfig, RefilterConfi
 from videopasta.config.generate import FAILURE_MODES, FailureMode, GenerateConfig, SamplingConfig
 from videopasta.config.load import differences, dump_yaml, fingerprint, load_config
 from videopasta.config.models import EnginePoolConfig, ModelConfig, OpenAIModel, PoolConfig, VllmModel
+from videopasta.config.serve import ServeConfig
 from videopasta.config.train import LossConfig, ModeWeights, TrainConfig
 from videopasta.config.video import (
     DecodeConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "PreferenceConfig",
     "RefilterConfig",
     "SamplingConfig",
+    "ServeConfig",
     "SourcesConfig",
     "TrainConfig",
     "UniformPlan",

@@ -1,10 +1,22 @@
 """One protocol, two engines: vLLM in this process, or any OpenAI-compatible endpoint."""
 
 from videopasta.config import ModelConfig, OpenAIModel
-from videopasta.engine.protocol import Answer, Engine, EngineDead, ModelId, Request, RequestError, Token, Usage, Video
+from videopasta.engine.protocol import (
+    Answer,
+    Engine,
+    EngineDead,
+    ModelId,
+    Request,
+    RequestError,
+    Token,
+    Turn,
+    Usage,
+    Video,
+)
 
 __all__ = [
-    "Answer", "Engine", "EngineDead", "ModelId", "Request", "RequestError", "Token", "Usage", "Video", "start_engine",
+    "Answer", "Engine", "EngineDead", "ModelId", "Request", "RequestError", "Token", "Turn", "Usage", "Video",
+    "start_engine",
 ]  # fmt: skip
 
 

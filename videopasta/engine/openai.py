@@ -46,10 +46,13 @@ class OpenAIEngine:
 
     async def generate(self, request: Request) -> Answer:
         """See `Engine.generate`."""
-        content: list[dict[str, Any]] = []
-        if request.video is not None:
-            content += await asyncio.shield(self._encode_once(request.video))
-        content.append({"type": "text", "text": request.prompt})
+        messages: list[dict[str, Any]] = []
+        for turn, has_video in request.turns():
+            content: list[dict[str, Any]] = []
+            if has_video and request.video is not None:
+                content += await asyncio.shield(self._encode_once(request.video))
+            content.append({"type": "text", "text": turn.text})
+            messages.append({"role": turn.role, "content": content})
         arguments: dict[str, Any] = {}
         if request.json_schema is not None:
             schema = {"name": "answer", "schema": request.json_schema, "strict": True}
@@ -62,7 +65,7 @@ class OpenAIEngine:
             async with self._slots, self._limiter:
                 completion = await self._client.chat.completions.create(
                     model=self._config.model,
-                    messages=[{"role": "user", "content": content}],  # type: ignore[list-item, misc]
+                    messages=messages,  # type: ignore[arg-type]
                     temperature=request.sampling.temperature,
                     top_p=request.sampling.top_p,
                     max_tokens=request.sampling.max_tokens,

@@ -7,7 +7,7 @@ rounding).
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -27,6 +27,14 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What was said before a request's prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True)
 class Request:
     """One question to a model."""
 
@@ -35,6 +43,10 @@ class Request:
     sampling: SamplingConfig
     seed: int
     video: Video | None = None
+    history: tuple[Turn, ...] = ()
+    """The turns before it."""
+    video_turn: int | None = None
+    """The turn of `history` in which the video stands; none: in the prompt's."""
     json_schema: dict[str, Any] | None = None
     """When given, the text is JSON of this schema (if `finish_reason` is "stop")."""
     top_logprobs: int | None = None
@@ -46,6 +58,12 @@ class Request:
     def __post_init__(self) -> None:
         if self.choices and self.top_logprobs is not None:
             raise ValueError("choices and top_logprobs in one request; ask for one of them")
+
+    def turns(self) -> "list[tuple[Turn, bool]]":
+        """History and prompt, and whether the video stands before their text."""
+        turns = [*self.history, Turn("user", self.prompt)]
+        place = len(self.history) if self.video_turn is None else self.video_turn
+        return [(turn, self.video is not None and index == place) for index, turn in enumerate(turns)]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import queue
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -102,6 +102,9 @@ class VllmEngine:
         model_config = self._driver.vllm_config.model_config
         self.model_id = ModelId(config.model, revision_of(path, config.revision, model_config.hf_config))
         self._tokenizer: Any = self._driver.tokenizer
+        decoder = self._tokenizer.added_tokens_decoder.values()
+        self.control_tokens = tuple(token.content for token in decoder if token.special)
+        """What the chat template marks turns and videos with; in a text, it is read as that."""
         # Frames arrive at their final size; Qwen's processors would otherwise apply bounds of their own.
         is_qwen = model_config.hf_config.model_type.startswith("qwen")
         self._processor_kwargs = {"do_resize": False} if is_qwen else {}
@@ -110,48 +113,38 @@ class VllmEngine:
     async def generate(self, request: Request) -> Answer:
         """See `Engine.generate`."""
         choices = self._choice_ids(request)
-        output = await self._driver.generate(self._prompt(request), _params(request, choices))
-        completion = output.outputs[0]
-        tokens: tuple[Token, ...] = ()
-        if request.top_logprobs is not None:
-            tokens = tuple(
-                _token(token_id, places)
-                for token_id, places in zip(completion.token_ids, completion.logprobs, strict=True)
-            )
-        return Answer(
-            text=completion.text.strip(),
-            finish_reason=completion.finish_reason,
-            usage=Usage(
-                prompt_tokens=len(output.prompt_token_ids),
-                completion_tokens=len(completion.token_ids),
-                cached_tokens=output.num_cached_tokens or 0,
-            ),
-            tokens=tokens,
-            choice_logprobs=tuple(completion.logprobs[0][choice].logprob for choice in choices),
-            prompt_token_ids=tuple(output.prompt_token_ids),
-        )
+        return _answer(await self._driver.generate(self._prompt(request), _params(request, choices)), request, choices)
 
-    async def stream(self, request: Request) -> AsyncIterator[str]:
-        """The answer of `generate` in parts, as it is written.
+    async def stream(self, request: Request) -> AsyncGenerator[str | Answer]:
+        """The text in parts, as it is written, and in the end the answer of `generate`.
+
+        Who leaves it early, or is cancelled, ends the request.
 
         Raises:
             RequestError: the request itself is at fault.
+            EngineDead: the engine died of this request or an earlier one.
         """
         loop, parts = asyncio.get_running_loop(), asyncio.Queue[str | None]()
+        choices = self._choice_ids(request)
 
         def told(output: Any) -> None:
             loop.call_soon_threadsafe(parts.put_nowait, output.outputs[0].text)
 
-        answer = asyncio.ensure_future(self._driver.generate(self._prompt(request), _params(request), told))
-        answer.add_done_callback(lambda _: parts.put_nowait(None))
-        said = 0
-        while (text := await parts.get()) is not None:
-            if len(text) > said:
-                yield text[said:]
-                said = len(text)
-        rest = (await answer).outputs[0].text[said:]
-        if rest:
-            yield rest
+        params = _params(request, choices)
+        answering = asyncio.ensure_future(self._driver.generate(self._prompt(request), params, told))
+        answering.add_done_callback(lambda _: parts.put_nowait(None))
+        try:
+            said = 0
+            while (text := await parts.get()) is not None:
+                if len(text) > said:
+                    yield text[said:]
+                    said = len(text)
+            output = await answering
+            if rest := output.outputs[0].text[said:]:
+                yield rest
+            yield _answer(output, request, choices)
+        finally:
+            answering.cancel()
 
     def _choice_ids(self, request: Request) -> list[int]:
         """The token of each choice.
@@ -166,10 +159,11 @@ class VllmEngine:
         return [found[0] for found in ids]
 
     def _prompt(self, request: Request) -> dict[str, Any]:
-        content = request.prompt if request.video is None else f"{self._placeholder}{request.prompt}"
-        text = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
+        turns = [
+            {"role": turn.role, "content": f"{self._placeholder}{turn.text}" if has_video else turn.text}
+            for turn, has_video in request.turns()
+        ]
+        text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         if request.video is None:
             return {"prompt": text}
         frames, fps = request.video.frames, request.video.sampled_fps
@@ -217,6 +211,27 @@ def _params(request: Request, choices: Sequence[int] = ()) -> Any:
         logprobs=request.top_logprobs,
         logprob_token_ids=list(choices) or None,
         structured_outputs=StructuredOutputsParams(json=request.json_schema) if request.json_schema else None,
+    )
+
+
+def _answer(output: Any, request: Request, choices: Sequence[int]) -> Answer:
+    completion = output.outputs[0]
+    tokens: tuple[Token, ...] = ()
+    if request.top_logprobs is not None:
+        tokens = tuple(
+            _token(token_id, places) for token_id, places in zip(completion.token_ids, completion.logprobs, strict=True)
+        )
+    return Answer(
+        text=completion.text.strip(),
+        finish_reason=completion.finish_reason,
+        usage=Usage(
+            prompt_tokens=len(output.prompt_token_ids),
+            completion_tokens=len(completion.token_ids),
+            cached_tokens=output.num_cached_tokens or 0,
+        ),
+        tokens=tokens,
+        choice_logprobs=tuple(completion.logprobs[0][choice].logprob for choice in choices),
+        prompt_token_ids=tuple(output.prompt_token_ids),
     )
 
 

@@ -4,8 +4,6 @@ Reads requests from the socket, answers with a clip, a `VideoError`, or the trac
 Imports neither Ray nor torch (unless torchcodec is the backend).
 """
 
-import ctypes
-import os
 import resource
 import signal
 import socket
@@ -13,18 +11,18 @@ import sys
 import traceback
 from pathlib import Path
 
+from videopasta.parent import die_with
 from videopasta.video.decode import decode_clip
 from videopasta.video.errors import Reason, VideoError
 from videopasta.video.worker import Answer, receive_request, send_answer
 
 _TIMER_SLACK_S = 5.0  # the parent kills at the deadline; the timer is for when there is no parent
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Serve until the socket closes."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    _die_with(int(sys.argv[2]))
+    die_with(int(sys.argv[2]), signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     import av
@@ -53,14 +51,6 @@ def main() -> None:
             answer = traceback.format_exc()
         send_answer(connection, answer)
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _die_with(parent: int) -> None:
-    """On Linux, let the kernel kill this process when its parent ends, even a stopped one."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit("the parent ended before the decoder started")
 
 
 def _limit_memory(gib: float) -> None:

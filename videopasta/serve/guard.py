@@ -1,0 +1,109 @@
+"""What every request passes before it is read: token, size, rate, room. And what is counted of it.
+
+Plain ASGI, so that answers stream through it and a client that goes away is heard of.
+"""
+
+import time
+from collections.abc import Callable
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from videopasta.config.serve import LimitsConfig
+from videopasta.serve.errors import ApiError
+from videopasta.serve.limits import Rate, Room
+from videopasta.serve.metrics import Count
+from videopasta.serve.tokens import Tokens
+from videopasta.telemetry import sample
+
+OPEN = "/health"
+"""What lies here answers without a token."""
+
+
+class Guard:
+    """Around the application."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        tokens: Tokens,
+        limits: LimitsConfig,
+        room: Room,
+        count: Count,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app, self._tokens, self._limits, self._room = app, tokens, limits, room
+        self._count, self._clock = count, clock
+        self._rates: dict[str, Rate] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path == OPEN or path.startswith(f"{OPEN}/"):
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        started, status = self._clock(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            scope.setdefault("state", {})["client"] = self._let_in(headers)
+            try:
+                await self._app(scope, self._bounded(receive), noted)
+            finally:
+                self._room.leave()
+        except ApiError as error:
+            answer = JSONResponse(error.body.model_dump(mode="json"), error.status, error.headers)
+            await answer(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._count(sample("videopasta_serve_requests", route=route, status=str(status)))
+            self._count(sample("videopasta_serve_seconds", self._clock() - started, route=route))
+
+    def _let_in(self, headers: dict[str, str]) -> str:
+        """Who asks; the room is taken."""
+        client = self._tokens.client_of(headers.get("authorization"))
+        if client is None:
+            raise ApiError(401, "give a token of this service: Authorization: Bearer TOKEN", code="invalid_api_key")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._limits.body_mib * 2**20:
+            raise ApiError(413, self._too_large, code="request_too_large")
+        now = self._clock()
+        rate = self._rates.setdefault(client, Rate(self._limits.requests_per_minute, now))
+        if wait_s := rate.wait_s(now):
+            raise ApiError(
+                429,
+                f"over {self._limits.requests_per_minute:g} requests a minute; come back in {wait_s:.1f} s",
+                code="rate_limit_exceeded",
+                retry_after_s=wait_s,
+            )
+        if not self._room.enter():
+            raise ApiError(
+                429, f"{self._room.most} requests are in flight; come back", code="too_many_requests", retry_after_s=1
+            )
+        return client
+
+    @property
+    def _too_large(self) -> str:
+        return f"over this service's {self._limits.body_mib:g} MiB of one request"
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """The body, which may come without its length, or with a false one."""
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limits.body_mib * 2**20:
+                raise HTTPException(413, self._too_large)
+            return message
+
+        return bounded

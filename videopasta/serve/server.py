@@ -1,0 +1,64 @@
+"""`videopasta serve`: the application on a Ray, until it is ended."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from videopasta.config import PoolConfig, ServeConfig
+from videopasta.engine.models import check_model
+from videopasta.errors import UserError
+from videopasta.ray_session import check_pools, pool_text, quieten, ray_session
+from videopasta.serve.tokens import read_tokens
+
+
+def describe_pools(config: ServeConfig) -> str:
+    """The replicas, a line each kind."""
+    lines = [
+        f"door: 1 replica of {config.door_cpus:g} CPU, http://{config.http.host}:{config.http.port}",
+        f"decode: {config.decode.backend}, {pool_text(config.decode_pool)}",
+        f"engine: vllm {config.model.model}, {pool_text(config.model.pool)}",
+    ]
+    return "\n".join(lines)
+
+
+def run(config: ServeConfig, tell: Callable[[str], None], *, dashboard: bool = False) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Args:
+        config: of the service.
+        tell: gets the address, once the model answers.
+        dashboard: start one with a Ray made here.
+
+    Raises:
+        UserError: no token, no such model, the replicas do not fit on this machine, or they do not start.
+    """
+    read_tokens(config.auth)
+    check_model(config.model.model, config.model.revision)
+    with ray_session(dashboard=dashboard) as is_local:
+        import ray
+        from ray import serve
+
+        from videopasta.serve.deployments import NAME, build
+
+        if is_local:
+            door = PoolConfig(num_cpus=config.door_cpus)
+            pools = [door, config.decode_pool, config.model.pool]
+            check_pools(pools, ray.cluster_resources(), describe_pools(config))
+        quieten(logging.getLogger("ray.serve"))
+        http = {"host": config.http.host, "port": config.http.port}
+        serve.start(proxy_location="HeadOnly", http_options=http)
+        try:
+            serve.run(build(config), name=NAME, route_prefix="/")
+            tell(f"http://{config.http.host}:{config.http.port}/v1")
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            return
+        except RuntimeError as error:
+            raise UserError(
+                f"the service does not start: {error}. The replicas' logs are in Ray's session folder, serve/"
+            ) from error
+        finally:
+            if is_local:
+                serve.shutdown()
+            else:
+                serve.delete(NAME)
