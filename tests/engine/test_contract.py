@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.engine.conftest import make_request, make_video, texts
-from videopasta.engine import Engine, RequestError
+from videopasta.engine import Engine, RequestError, Turn
 
 
 def ask_all(run, engine: Engine, *requests):
@@ -35,6 +35,21 @@ def test_video_decides(engine, run):
     videos = [make_video(seed=seed) for seed in range(4)]
     answers = ask_all(run, engine, *(make_request(video=video, temperature=0.0) for video in videos))
     assert len(set(texts(answers))) > 1
+
+
+def test_history_decides(engine, run):
+    """Turns before the prompt are read; the video may stand in one of them, and is another one elsewhere."""
+    video, told = make_video(), (Turn("system", "Be short."), Turn("user", "Look."), Turn("assistant", "I see."))
+    alone, after, with_video, earlier = ask_all(
+        run, engine,
+        make_request(), make_request(history=told),
+        make_request(history=told, video=video), make_request(history=told, video=video, video_turn=1),
+    )  # fmt: skip
+    assert after.usage.prompt_tokens > alone.usage.prompt_tokens
+    assert with_video.usage.prompt_tokens == earlier.usage.prompt_tokens
+    if with_video.prompt_token_ids is not None:
+        assert sorted(with_video.prompt_token_ids) == sorted(earlier.prompt_token_ids)
+        assert with_video.prompt_token_ids != earlier.prompt_token_ids
 
 
 def test_counts_tokens(engine, run):

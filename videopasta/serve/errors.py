@@ -1,5 +1,7 @@
 """What a client hears when it does not get what it asked for, in OpenAI's shape."""
 
+import math
+
 from pydantic import BaseModel
 
 from videopasta.engine import EngineDead, RequestError
@@ -48,7 +50,7 @@ class ApiError(Exception):
         """Of the answer."""
         if self.status == 401:
             return {"WWW-Authenticate": "Bearer"}
-        return {} if self.retry_after_s is None else {"Retry-After": str(max(1, round(self.retry_after_s + 0.5)))}
+        return {} if self.retry_after_s is None else {"Retry-After": str(math.ceil(self.retry_after_s))}
 
 
 _STATUS_OF_VIDEO = {

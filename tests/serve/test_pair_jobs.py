@@ -1,0 +1,181 @@
+"""Pairs to order on a real head, with the stand-in models of tests/chaos/endpoint.py."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
+import pytest
+from starlette.testclient import TestClient
+
+from tests.cluster.scripted import SECURED, TOKEN, generate_words, write_run
+from tests.conftest import REPOSITORY
+from tests.serve.chats import AUTHORIZED, OTHER_TOKEN, Scripted, make_config
+from tests.serve.chats import TOKEN as CLIENT_TOKEN
+from tests.test_ray_session import environment, started_head
+from videopasta.pairs import PairStore
+from videopasta.serve.app import Service, make_app
+from videopasta.serve.limits import Room
+from videopasta.serve.pair_jobs import PairJobs, is_id
+from videopasta.serve.tokens import Tokens
+
+NUM_CLIPS = 8
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator[SimpleNamespace]:
+    """A head of one CPU, clips, and a recipe."""
+    folder = tmp_path_factory.mktemp("orders")
+    small = {"num_cpus": 0.1, "clips_in_flight": 1}
+    pools = {"decode": small, "query": small, "response": small, "judge": small}
+    write_run(folder, num_clips=NUM_CLIPS, pools=pools, output={"clips_per_shard": 1, "flush_s": 1})
+    with started_head(folder, ray_folder / "p", TOKEN, **SECURED) as head:
+        secured = environment(folder, **SECURED, RAY_ADDRESS=head.address, PYTHONPATH=str(REPOSITORY))
+        videos = sorted(str(path) for path in (folder / "videos").glob("*.mp4"))
+        yield SimpleNamespace(folder=folder, videos=videos, environment=secured)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "jobs"
+
+
+def open_service(site: SimpleNamespace, root: Path) -> TestClient:
+    """A service, as long as the client is open."""
+    config = make_config(
+        decode={"sources": {"schemes": ["file"], "roots": [str(site.folder / "videos")]}},
+        pairs={"root": str(root), "recipe": str(site.folder / "config.yaml"), "max_videos": NUM_CLIPS},
+        limits={"requests_per_minute": 100_000},
+    )
+    jobs = PairJobs(config, site.environment)
+    tokens = Tokens([CLIENT_TOKEN, OTHER_TOKEN])
+    app = make_app(Service(config, tokens, Scripted(), Room(64), lambda _: None, jobs))
+    return TestClient(app, headers=AUTHORIZED)
+
+
+def until(client: TestClient, job_id: str, reached) -> dict:
+    """The job, when it is so."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        job = client.get(f"/v1/pairs/{job_id}").json()
+        if reached(job):
+            return job
+        time.sleep(0.2)
+    raise AssertionError(f"not reached: {job}")
+
+
+def order(client: TestClient, videos: list[str], *, key: str | None = None, **options):
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return client.post("/v1/pairs", json={"videos": videos, "options": options}, headers=headers)
+
+
+def rows_of(rows: list[dict]) -> dict[str, dict]:
+    """By pair, without what names the run; fails on an id that stands twice."""
+    by_id = {row["pair_id"]: {name: value for name, value in row.items() if name != "run_id"} for row in rows}
+    assert len(by_id) == len(rows)
+    return by_id
+
+
+def test_a_job_goes_on_with_the_next_service_and_makes_what_generate_makes(site: SimpleNamespace, root: Path):
+    """Ended in its middle and taken up from its folder: each clip once, the rows of `videopasta generate`."""
+    with open_service(site, root) as client:
+        answer = order(client, site.videos, key="k")
+        assert answer.status_code == 202, answer.text
+        job_id = answer.json()["id"]
+        assert answer.headers["location"] == f"/v1/pairs/{job_id}"
+        begun = until(client, job_id, lambda job: job["num_clips_done"])
+        assert begun["status"] == "running"
+        assert client.get(f"/v1/pairs/{job_id}/result").status_code == 409
+    done_before = len(PairStore(str(root / job_id / "out")).ledger().clip_ids)
+    assert 0 < done_before < NUM_CLIPS
+
+    with open_service(site, root) as client:
+        assert order(client, site.videos, key="k").json()["id"] == job_id
+        done = until(client, job_id, lambda job: job["status"] not in ("queued", "running"))
+        assert (done["status"], done["num_clips_done"]) == ("succeeded", NUM_CLIPS)
+        lines = client.get(f"/v1/pairs/{job_id}/result").text.splitlines()
+        parquet = client.get(f"/v1/pairs/{job_id}/result", params={"format": "parquet"}).content
+    out = site.folder / "by_hand"
+    command = [sys.executable, "-m", "videopasta.cli", "generate", *generate_words(site.folder, out)]
+    made = subprocess.run(command, env=site.environment, capture_output=True, text=True, timeout=240, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    expected = rows_of(PairStore(str(out)).read("pairs").to_pylist())
+    assert len(expected) == done["num_pairs"] > 0
+    assert rows_of([json.loads(line) for line in lines]) == json.loads(json.dumps(expected))
+    assert rows_of(pq.read_table(io.BytesIO(parquet)).to_pylist()) == expected
+
+
+def test_cancelled_jobs_keep_what_they_committed(site: SimpleNamespace, root: Path):
+    """One that waits never runs; one that runs ends; both stay as they are, also for the next service."""
+    with open_service(site, root) as client:
+        running = order(client, site.videos, seed=1).json()["id"]
+        waiting = order(client, site.videos, seed=2).json()
+        assert waiting["status"] == "queued"
+        assert client.delete(f"/v1/pairs/{waiting['id']}").json()["status"] == "cancelled"
+        until(client, running, lambda job: job["num_clips_done"])
+        job = client.delete(f"/v1/pairs/{running}").json()
+        assert job["status"] == "cancelled"
+        assert 0 < job["num_clips_done"] < NUM_CLIPS
+        lines = client.get(f"/v1/pairs/{running}/result").text.splitlines()
+        assert len(lines) == job["num_pairs"]
+    with open_service(site, root) as client:
+        assert client.get(f"/v1/pairs/{running}").json() == job
+        assert client.delete(f"/v1/pairs/{running}").json() == job
+
+
+def test_a_key_is_one_order_of_one_client(site: SimpleNamespace, root: Path):
+    """Another order with it is refused, another client's is another job, without one each order is."""
+    with open_service(site, root) as client:
+        first = order(client, site.videos[:1], key="k")
+        assert order(client, site.videos[:1], key="k").json()["id"] == first.json()["id"]
+        other = order(client, site.videos[:2], key="k")
+        assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+        ids = {first.json()["id"], *(order(client, site.videos[:1]).json()["id"] for _ in range(2))}
+        client.headers["Authorization"] = f"Bearer {OTHER_TOKEN}"
+        ids.add(order(client, site.videos[:1], key="k").json()["id"])
+        assert len(ids) == 4
+        assert all(map(is_id, ids))
+        for job_id in ids:
+            client.delete(f"/v1/pairs/{job_id}")
+
+
+def test_a_run_that_fails_says_why(site: SimpleNamespace, root: Path):
+    """The command's own words: here its folder holds other files."""
+    with open_service(site, root) as client:
+        job_id = order(client, site.videos, key="k").json()["id"]
+        client.delete(f"/v1/pairs/{job_id}")
+    (root / job_id / "ended.json").unlink()
+    for path in sorted((root / job_id / "out").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (root / job_id / "out/other.txt").write_text("")
+    with open_service(site, root) as client:
+        failed = until(client, job_id, lambda job: job["status"] not in ("queued", "running"))
+    assert failed["status"] == "failed"
+    assert "not empty and not ours" in failed["error"]
+
+
+def test_orders_that_cannot_be_done_are_not_taken(site: SimpleNamespace, root: Path):
+    """Nothing is written for them."""
+    outside = str(site.folder / "config.yaml")
+    with open_service(site, root) as client:
+        for answer, status, words in (
+            (order(client, [outside]), 403, "not below a root"),
+            (order(client, [f"{site.folder}/videos/../config.yaml"]), 403, "not below a root"),
+            (order(client, ["http://169.254.169.254/latest"]), 403, "has no `http`"),
+            (order(client, ["a.mp4"]), 400, "relative"),
+            (order(client, []), 400, "at least 1"),
+            (order(client, [*site.videos, site.videos[0]]), 400, "at most 8"),
+            (order(client, site.videos, judge_model="other"), 400, "no such parameter"),
+            (order(client, site.videos, num_adversaries=9), 400, "responses.num_adversaries = 9"),
+            (client.get("/v1/pairs/pairs-000000000000000000000000"), 404, "no job"),
+            (client.get("/v1/pairs/..%2F..%2Fetc"), 404, ""),
+            (client.get("/v1/pairs/x/result?format=csv"), 400, "format"),
+        ):
+            assert answer.status_code == status, answer.text
+            assert words in answer.json()["error"]["message"]
+    assert not root.exists()
