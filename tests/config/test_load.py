@@ -9,6 +9,7 @@ from videopasta.config import (
     GenerateConfig,
     NativePlan,
     OpenAIModel,
+    ServeConfig,
     TrainConfig,
     UniformPlan,
     VllmModel,
@@ -48,7 +49,7 @@ def test_empty_file_gives_the_defaults(tmp_path: Path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_configurations_load(path: Path):
     """Every shipped file is valid for the command that its name begins with."""
-    kinds = {"dpo": TrainConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
+    kinds = {"dpo": TrainConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "serve": ServeConfig}
     kind = kinds.get(path.stem.partition("_")[0], GenerateConfig)
     assert isinstance(load_config(kind, path), kind)
 
