@@ -24,7 +24,7 @@ class AuthConfig(Frozen):
 
     token_file: str | None = None
     """File with a token a line (`#` begins a comment), on the machine where the service runs. Each token has limits of
-    its own: give one to each client."""
+    its own: give one to each client. Read when the service starts."""
     token_env: str = Field(default="VIDEOPASTA_SERVE_TOKEN", pattern=r"^[A-Za-z_]\w*$")
     """Name of the environment variable that holds the token, where there is no `token_file`."""
 

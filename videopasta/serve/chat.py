@@ -7,37 +7,54 @@ how it is sampled, or at which rate its frames were.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_NEUTRAL: dict[str, Any] = {
+    "frequency_penalty": 0, "presence_penalty": 0, "logprobs": False, "stop": [], "store": False,
+    "response_format": {"type": "text"},
+}  # fmt: skip
+"""What clients send to say nothing."""
 
 
-class _Given(BaseModel):
-    """What a client sends: a parameter that is not heeded is refused, not passed over."""
+class Given(BaseModel):
+    """What a client sends: a parameter that would not be heeded is refused, not passed over; null is none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_says_nothing(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: value
+            for name, value in given.items()
+            if value is not None and not (name in _NEUTRAL and value == _NEUTRAL[name])
+        }
 
-class TextPart(_Given):
+
+class TextPart(Given):
     """Words."""
 
     type: Literal["text"]
     text: str
 
 
-class VideoUrl(_Given):
+class VideoUrl(Given):
     """Of `VideoPart`."""
 
     url: str
     """A path or `file://` below the service's roots, `https://` of one of its hosts, or `data:video/mp4;base64,...`."""
 
 
-class VideoPart(_Given):
+class VideoPart(Given):
     """A video."""
 
     type: Literal["video_url"]
     video_url: VideoUrl
 
 
-class ImageUrl(_Given):
+class ImageUrl(Given):
     """Of `FramePart`."""
 
     url: str
@@ -46,7 +63,7 @@ class ImageUrl(_Given):
     """The size is chosen by the service, as for videos."""
 
 
-class FramePart(_Given):
+class FramePart(Given):
     """A frame of a video whose frames are sent one by one."""
 
     type: Literal["image_url"]
@@ -56,7 +73,7 @@ class FramePart(_Given):
 Part = Annotated[TextPart | VideoPart | FramePart, Field(discriminator="type")]
 
 
-class Message(_Given):
+class Message(Given):
     """A turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -65,30 +82,30 @@ class Message(_Given):
     """The video stands before the words of its message, wherever it is among the parts."""
 
 
-class VideoOptions(_Given):
+class VideoOptions(Given):
     """How the video is looked at."""
 
     num_frames: int | None = Field(default=None, ge=2)
     """So many frames, an even number, spread evenly."""
-    fps: float | None = Field(default=None, gt=0)
+    fps: float | None = Field(default=None, ge=0.001, le=1000)
     """Of a video: so many frames a second, at most the service's limit, then spread evenly. Of frames that are sent: at
     which rate they were taken, without which the model would not know the time between them."""
 
 
-class MediaOptions(_Given):
+class MediaOptions(Given):
     """By kind of media."""
 
     video: VideoOptions = VideoOptions()
 
 
-class StreamOptions(_Given):
+class StreamOptions(Given):
     """Of `stream`."""
 
     include_usage: bool = False
     """A last chunk counts the tokens."""
 
 
-class ChatRequest(_Given):
+class ChatRequest(Given):
     """The body of `POST /v1/chat/completions`. Other parameters of OpenAI's are refused: tools, several choices, stop
     words, penalties, log-probabilities, response formats.
     """

@@ -22,7 +22,9 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.config import AutoscalingConfig
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, DeploymentStatus
 
@@ -46,7 +48,7 @@ _PREFIXES = ("ray_videopasta_serve_",)
 
 
 def build(config: ServeConfig) -> serve.Application:
-    """The application; `serve run videopasta.serve.deployments:build KEY=VALUE`, `args` of a RayService."""
+    """The application: the `import_path` of a Serve configuration, whose `args` are `config`."""
     wait = config.limits.in_flight
     door = serve.deployment(
         name="Door",
@@ -147,6 +149,11 @@ class Engine:
         if self._death is not None:
             raise self._death
 
+    def __del__(self) -> None:
+        """Serve calls it when it ends the replica: vLLM's own processes would outlive it, and hold the GPU."""
+        if hasattr(self, "_engine"):  # it was loaded
+            self._engine.close()
+
 
 @serve.ingress()
 class Door:
@@ -177,6 +184,8 @@ class Door:
         try:
             async for part in said:
                 yield part
+        except (RayActorError, DeploymentUnavailableError) as error:  # its process, or its machine, is gone
+            yield EngineDead(repr(error))
         finally:
             said.cancel()  # where the client has gone; else it is over
 

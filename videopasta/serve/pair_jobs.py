@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from videopasta import storage
 from videopasta.config import FailureMode, GenerateConfig, ServeConfig, dump_yaml, load_config
@@ -33,6 +33,7 @@ from videopasta.generate.run import check_config
 from videopasta.pairs import PairStore, read_statistics
 from videopasta.pairs.schema import CANDIDATES
 from videopasta.run_file import publish, removed_on_error, writing
+from videopasta.serve.chat import Given
 from videopasta.serve.errors import ApiError
 from videopasta.video import VideoError, check_source
 
@@ -43,10 +44,8 @@ _PAUSE_S = 1.0
 """Between looks at the lock of a folder whose driver is ending."""
 
 
-class PairOptions(BaseModel):
+class PairOptions(Given):
     """What a client may set over the service's recipe; left out: as the recipe has it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     seed: int | None = Field(default=None, ge=0)
     """Another seed makes other pairs of the same videos."""
@@ -72,10 +71,8 @@ class PairOptions(BaseModel):
         return [f"{keys[name]}={json.dumps(value)}" for name, value in given.items()]
 
 
-class PairOrder(BaseModel):
+class PairOrder(Given):
     """The body of `POST /v1/pairs`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     videos: tuple[str, ...] = Field(min_length=1)
     """Absolute paths or uris, where the service may read."""
