@@ -10,13 +10,13 @@ An order with an idempotency key has its id from the key: the same order again f
 import asyncio
 import hashlib
 import json
+import logging
 import os
 import secrets
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -182,7 +182,7 @@ class PairJobs:
                     )  # fmt: skip
                 return await self.look(job_id)
             config = await asyncio.to_thread(self._check, order)
-            job = {"id": job_id, "created_at": time.time(), "order": document, "config": dump_yaml(config)}
+            job = {"id": job_id, "created_at": time.time(), "order": document, "config": config.model_dump(mode="json")}
             await asyncio.to_thread(self._folder(job_id).write, "job.json", job)
             self._begin(job_id)
         return await self.look(job_id)
@@ -247,17 +247,28 @@ class PairJobs:
             await asyncio.wait([task])
 
     async def _do(self, job_id: str) -> None:
+        async with self._turns:
+            try:
+                ended = await self._generate(job_id)
+            except Exception as error:  # nobody waits for this task: who asks for the job hears of it
+                logging.getLogger(__name__).exception("%s failed", job_id)
+                ended = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+            if job_id not in self._stopping:
+                await asyncio.to_thread(self._folder(job_id).write, "ended.json", ended)
+
+    async def _generate(self, job_id: str) -> dict[str, str]:
+        """Run the command to its end; how it ended."""
         folder = self._folder(job_id)
-        async with self._turns, AsyncExitStack() as stack:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="videopasta-pairs-")))
-            job = await asyncio.to_thread(folder.read, "job.json")
-            assert job is not None
-            videos, config, log = scratch / "videos.jsonl", scratch / "config.yaml", scratch / "log.txt"
+        job = await asyncio.to_thread(folder.read, "job.json")
+        assert job is not None
+        config = self._bounded(GenerateConfig.model_validate(job["config"]))
+        with tempfile.TemporaryDirectory(prefix="videopasta-pairs-") as name:
+            videos, recipe, log = (Path(name) / file for file in ("videos.jsonl", "config.yaml", "log.txt"))
             videos.write_text("".join(f"{json.dumps({'video': uri})}\n" for uri in job["order"]["videos"]))
-            config.write_text(job["config"])
+            recipe.write_text(dump_yaml(config))
             while not await asyncio.to_thread(_is_free, folder.store):
                 await asyncio.sleep(_PAUSE_S)
-            options = ["--videos", str(videos), "--out", folder.store.uri, "--config", str(config)]
+            options = ["--videos", str(videos), "--out", folder.store.uri, "--config", str(recipe)]
             with log.open("w") as stream:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "videopasta.serve._driver", str(os.getpid()), *options,
@@ -268,13 +279,10 @@ class PairJobs:
                 code = await process.wait()
             finally:
                 del self._processes[job_id]
-            if job_id in self._stopping:
-                return
+            if code == 0:
+                return {"status": "succeeded"}
             words = log.read_text(errors="replace")[-_WORDS:].strip()
-            ended = (
-                {"status": "succeeded"} if code == 0 else {"status": "failed", "error": f"exit code {code}: {words}"}
-            )
-            await asyncio.to_thread(folder.write, "ended.json", ended)
+            return {"status": "failed", "error": f"exit code {code}: {words}"}
 
     # -- folders -------------------------------------------------------------------------------------------------
 
@@ -331,7 +339,10 @@ class PairJobs:
         return config
 
     def _recipe(self, options: PairOptions) -> GenerateConfig:
-        config = load_config(GenerateConfig, self._config.recipe, options.overrides())
+        return self._bounded(load_config(GenerateConfig, self._config.recipe, options.overrides()))
+
+    def _bounded(self, config: GenerateConfig) -> GenerateConfig:
+        """Videos are read where this service may read, also for a job of an earlier one."""
         decode = config.decode.model_copy(update={"sources": self._sources})
         return config.model_copy(update={"decode": decode})
 
