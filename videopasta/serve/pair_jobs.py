@@ -8,6 +8,7 @@ An order with an idempotency key has its id from the key: the same order again f
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -40,6 +41,8 @@ from videopasta.video import VideoError, check_source
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 _WORDS = 4000
 """Of a failed run's last output, kept."""
+_LAST_WORDS_S = 60.0
+"""For a driver to commit what has come out."""
 _PAUSE_S = 1.0
 """Between looks at the lock of a folder whose driver is ending."""
 
@@ -240,8 +243,12 @@ class PairJobs:
         self._stopping.add(job_id)
         task, process = self._tasks.get(job_id), self._processes.get(job_id)
         if process is not None:
-            process.terminate()  # it commits what has come out
-            await process.wait()
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                process.terminate()  # it commits what has come out
+                try:
+                    await asyncio.wait_for(process.wait(), _LAST_WORDS_S)
+                except TimeoutError:
+                    process.kill()
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
