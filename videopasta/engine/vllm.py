@@ -102,13 +102,15 @@ class VllmEngine:
         model_config = self._driver.vllm_config.model_config
         self.model_id = ModelId(config.model, revision_of(path, config.revision, model_config.hf_config))
         self._tokenizer: Any = self._driver.tokenizer
-        decoder = self._tokenizer.added_tokens_decoder.values()
-        self.control_tokens = tuple(token.content for token in decoder if token.special)
-        """What the chat template marks turns and videos with; in a text, it is read as that."""
         # Frames arrive at their final size; Qwen's processors would otherwise apply bounds of their own.
         is_qwen = model_config.hf_config.model_type.startswith("qwen")
         self._processor_kwargs = {"do_resize": False} if is_qwen else {}
         self._placeholder = _video_placeholder(model_config) if video else ""
+
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """What the chat template marks turns and videos with; in a text, it is read as that."""
+        return tuple(token.content for token in self._tokenizer.added_tokens_decoder.values() if token.special)
 
     async def generate(self, request: Request) -> Answer:
         """See `Engine.generate`."""
