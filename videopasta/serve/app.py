@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -251,18 +251,14 @@ def _usage(service: Service, answer: Answer) -> CompletionUsage:
     )
 
 
-def _response(error: ApiError) -> JSONResponse:
-    return JSONResponse(error.body.model_dump(mode="json"), error.status, error.headers)
-
-
 async def _told(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return _response(error)
+    return error.response()
 
 
 async def _told_by_starlette(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _response(ApiError(error.status_code, str(error.detail)))
+    return ApiError(error.status_code, str(error.detail)).response()
 
 
 async def _told_by_pydantic(_: Request, error: Exception) -> Response:
@@ -272,9 +268,9 @@ async def _told_by_pydantic(_: Request, error: Exception) -> Response:
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     more = f" (and {len(others)} more)" if others else ""
     message = "no such parameter, or not heeded here" if first["type"] == "extra_forbidden" else first["msg"]
-    return _response(ApiError(400, f"{where or 'body'}: {message}{more}", param=where or None))
+    return ApiError(400, f"{where or 'body'}: {message}{more}", param=where or None).response()
 
 
 async def _untold(_: Request, error: Exception) -> Response:
     """Starlette raises it once more, for the log."""
-    return _response(ApiError(500, "a mistake of the service, which its log has", code="internal_error"))
+    return ApiError(500, "a mistake of the service, which its log has", code="internal_error").response()

@@ -3,6 +3,7 @@
 import math
 
 from pydantic import BaseModel
+from starlette.responses import JSONResponse
 
 from videopasta.engine import EngineDead, RequestError
 from videopasta.video import Reason, VideoError
@@ -51,6 +52,10 @@ class ApiError(Exception):
         if self.status == 401:
             return {"WWW-Authenticate": "Bearer"}
         return {} if self.retry_after_s is None else {"Retry-After": str(math.ceil(self.retry_after_s))}
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        return JSONResponse(self.body.model_dump(mode="json"), self.status, self.headers)
 
 
 _STATUS_OF_VIDEO = {

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from videopasta.config.serve import LimitsConfig
@@ -19,6 +18,8 @@ from videopasta.telemetry import sample
 
 OPEN = "/health"
 """What lies here answers without a token."""
+_MAX_DIGITS = 18
+"""Of a length that is read as a number."""
 
 
 class Guard:
@@ -60,8 +61,7 @@ class Guard:
             finally:
                 self._room.leave()
         except ApiError as error:
-            answer = JSONResponse(error.body.model_dump(mode="json"), error.status, error.headers)
-            await answer(scope, receive, noted)
+            await error.response()(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._count(sample("videopasta_serve_requests", route=route, status=str(status)))
@@ -73,7 +73,7 @@ class Guard:
         if client is None:
             raise ApiError(401, "give a token of this service: Authorization: Bearer TOKEN", code="invalid_api_key")
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._limits.body_mib * 2**20:
+        if not length.isdecimal() or len(length) > _MAX_DIGITS or int(length) > self._limits.body_mib * 2**20:
             raise ApiError(413, self._too_large, code="request_too_large")
         now = self._clock()
         rate = self._rates.setdefault(client, Rate(self._limits.requests_per_minute, now))
