@@ -1,10 +1,12 @@
 """`videopasta serve`: the application on a Ray, until it is ended."""
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 
 from videopasta.config import PoolConfig, ServeConfig
+from videopasta.config.serve import HttpConfig
 from videopasta.engine.models import check_model
 from videopasta.errors import UserError
 from videopasta.ray_session import check_pools, pool_text, quieten, ray_session
@@ -44,6 +46,7 @@ def run(config: ServeConfig, tell: Callable[[str], None], *, dashboard: bool = F
             door = PoolConfig(num_cpus=config.door_cpus)
             pools = [door, config.decode_pool, config.model.pool]
             check_pools(pools, ray.cluster_resources(), describe_pools(config))
+            _check_free(config.http)
         quieten(logging.getLogger("ray.serve"))
         http = {"host": config.http.host, "port": config.http.port}
         serve.start(proxy_location="HeadOnly", http_options=http)
@@ -62,3 +65,12 @@ def run(config: ServeConfig, tell: Callable[[str], None], *, dashboard: bool = F
                 serve.shutdown()
             else:
                 serve.delete(NAME)
+
+
+def _check_free(http: HttpConfig) -> None:
+    """Before Ray Serve tries, which says it in the log of its proxy alone."""
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    try:
+        socket.create_server((http.host, http.port), family=family).close()
+    except OSError as error:
+        raise UserError(f"http.host={http.host} http.port={http.port}: {error.strerror}; set another port") from error
