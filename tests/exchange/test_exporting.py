@@ -158,11 +158,13 @@ def test_datasets_opens_the_pairs_and_the_export(pairs: str, tmp_path: Path):
 
 
 def test_datasets_opens_json_exports_among_images(pairs: str, tmp_path: Path):
-    """The card's head keeps it from taking the folder for one of images."""
+    """The card's head keeps it from taking the folder for one of images, and says which column has them."""
     export(pairs, str(tmp_path / "out"), "trl", ALL.model_copy(update={"frames": "png"}))
     data = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert len(data["train"]) == 5
-    assert len(data["train"][0]["images"]) == 4
+    images = data["train"][0]["images"]
+    assert [image.size for image in images] == 4 * [(data["train"][0]["chosen_frame_plan"]["width"], images[0].height)]
+    assert data["train"].column_names == list(lines(tmp_path / "out/train.jsonl")[0])
 
 
 def test_equal_videos_are_embedded_once_a_row_group(tmp_path: Path):
