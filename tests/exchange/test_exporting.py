@@ -24,7 +24,6 @@ from videopasta.pairs import PairStore
 from videopasta.video import ClipRequest, FramePlan, decode_clip
 
 ALL = ExportConfig(validation=ValidationConfig(share=0))
-_NOT_OF_THE_PAIR = {"run_id"}  # an import is a run of its own
 
 
 def lines(file: Path) -> list[dict]:
@@ -53,7 +52,7 @@ def test_import_of_an_export_is_what_it_was(pairs: str, tmp_path: Path, name):
     config = ImportConfig(failure_mode="spatial", plan={"num_frames": 4})
     _, rejects = import_pairs(str(tmp_path / "theirs"), str(tmp_path / "back"), config)
     assert not rejects
-    carried = set(FORMATS[name].carries) - _NOT_OF_THE_PAIR
+    carried = set(FORMATS[name].carries)
     key = "pair_id" if "pair_id" in carried else "prompt"
     before, after = ({row[key]: row for row in rows_of(folder).values()} for folder in (pairs, str(tmp_path / "back")))
     assert before.keys() == after.keys()

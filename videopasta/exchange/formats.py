@@ -113,6 +113,7 @@ def _hf(row: Row, media: Media) -> dict[str, Any]:
 
 
 _IN_JSON = ("video_uri", *TEXTS, *EXTRAS)
+_IN_PARQUET = tuple(name for name in CANDIDATES.names if name != "run_id")  # an import is a run of its own
 FORMATS: dict[FormatName, Format] = {
     one.name: one
     for one in (
@@ -125,7 +126,7 @@ FORMATS: dict[FormatName, Format] = {
             ("video_uri", *TEXTS, "failure_mode"), takes_frames=False,
         ),
         Format(
-            "hf", "`datasets.load_dataset`, the hub's viewer", _hf, tuple(CANDIDATES.names), takes_frames=False,
+            "hf", "`datasets.load_dataset`, the hub's viewer", _hf, _IN_PARQUET, takes_frames=False,
             is_parquet=True, loads_folder=True,
         ),
     )
