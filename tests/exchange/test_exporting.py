@@ -24,7 +24,6 @@ from videopasta.pairs import PairStore
 from videopasta.video import ClipRequest, FramePlan, decode_clip
 
 ALL = ExportConfig(validation=ValidationConfig(share=0))
-_NOT_OF_THE_PAIR = {"run_id"}  # an import is a run of its own
 
 
 def lines(file: Path) -> list[dict]:
@@ -53,7 +52,7 @@ def test_import_of_an_export_is_what_it_was(pairs: str, tmp_path: Path, name):
     config = ImportConfig(failure_mode="spatial", plan={"num_frames": 4})
     _, rejects = import_pairs(str(tmp_path / "theirs"), str(tmp_path / "back"), config)
     assert not rejects
-    carried = set(FORMATS[name].carries) - _NOT_OF_THE_PAIR
+    carried = set(FORMATS[name].carries)
     key = "pair_id" if "pair_id" in carried else "prompt"
     before, after = ({row[key]: row for row in rows_of(folder).values()} for folder in (pairs, str(tmp_path / "back")))
     assert before.keys() == after.keys()
@@ -158,11 +157,13 @@ def test_datasets_opens_the_pairs_and_the_export(pairs: str, tmp_path: Path):
 
 
 def test_datasets_opens_json_exports_among_images(pairs: str, tmp_path: Path):
-    """The card's head keeps it from taking the folder for one of images."""
+    """The card's head keeps it from taking the folder for one of images, and says which column has them."""
     export(pairs, str(tmp_path / "out"), "trl", ALL.model_copy(update={"frames": "png"}))
     data = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert len(data["train"]) == 5
-    assert len(data["train"][0]["images"]) == 4
+    images = data["train"][0]["images"]
+    assert [image.size for image in images] == 4 * [(data["train"][0]["chosen_frame_plan"]["width"], images[0].height)]
+    assert data["train"].column_names == list(lines(tmp_path / "out/train.jsonl")[0])
 
 
 def test_equal_videos_are_embedded_once_a_row_group(tmp_path: Path):
