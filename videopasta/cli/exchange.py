@@ -44,7 +44,11 @@ def export(
 
     named = [f"videos={videos}"] + ([f"frames={frames}"] if frames else [])
     settings = load_config(ExportConfig, config, [*(set_ or []), *named])
-    report, rejects = run(pairs, out, format_, settings, rewrite=_rules(rewrite))
+    with console.status("writing") as status:
+        report, rejects = run(
+            pairs, out, format_, settings, rewrite=_rules(rewrite),
+            on_row=lambda report: status.update(f"{report.rows.total()} pairs"),
+        )  # fmt: skip
     table = Table("split", "pairs", "videos", "files")
     for split, names in report.files.items():
         table.add_row(split, str(report.rows[split]), str(report.videos[split]), ", ".join(names))
