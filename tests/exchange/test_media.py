@@ -9,8 +9,9 @@ from PIL import Image
 
 from tests.clips import make_clip
 from tests.exchange.rows import lines, rows_of
-from videopasta.config import DecodeConfig, ExportConfig, ImportConfig
+from videopasta.config import DecodeConfig, ExportConfig, ImportConfig, SourcesConfig
 from videopasta.config.train import ValidationConfig
+from videopasta.errors import UserError
 from videopasta.exchange.exporting import export
 from videopasta.exchange.importing import import_pairs
 from videopasta.video import ClipRequest, FramePlan, decode_clip
@@ -83,3 +84,11 @@ def test_copies_are_whole_and_once_a_video(pairs: str, tmp_path: Path):
     import_pairs(str(moved), str(tmp_path / "back"), ImportConfig())
     uris = {row["video_uri"] for row in rows_of(str(tmp_path / "back")).values()}
     assert uris == {str(moved / path) for path in shown}
+
+
+@pytest.mark.parametrize(("name", "changes"), [("ms-swift", {"frames": "png"}), ("flat", {"videos": "copy"})])
+def test_videos_elsewhere_are_not_opened(pairs: str, tmp_path: Path, name, changes):
+    """Rows of pairs come from elsewhere, and name anything."""
+    decode = DecodeConfig(sources=SourcesConfig(roots=(str(tmp_path / "videos"),)))
+    with pytest.raises(UserError, match="video_not_allowed"):
+        export(pairs, str(tmp_path / "out"), name, ALL.model_copy(update=changes | {"decode": decode}))
