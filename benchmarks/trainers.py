@@ -13,6 +13,10 @@ chosen and rejected answers before the first step: those of `ours` are from the 
     ms-swift       `swift rlhf --rlhf_type dpo` on `--frames png`, and on the videos, which it samples itself
     llama-factory  `llamafactory-cli train` with `stage: dpo` on the same two
 
+The log-probs of ms-swift and LLaMA-Factory must be ours within what they round them to, once two things are made equal.
+They learn the line break behind an answer's end as well: `ours` has it too. And transformers 5 places the text behind a
+video elsewhere than vLLM does; `positions mended` runs them with `videopasta/dpo/rope.py`, which says more.
+
 ms-swift is told the two token ids of the small tokenizer: it takes Qwen's for granted, and would train on no video.
 LLaMA-Factory imports torchaudio, which has no build for a machine without CUDA; an empty module stands in for it there.
 """
@@ -38,6 +42,13 @@ TOKENS = NUM_FRAMES // 2 * 12 * 12  # 336 x 336 pixels
 STEPS = 2
 BETA = 0.1
 LEARNING_RATE = 1e-4
+ROUNDED = 0.06  # the trainers log four digits
+MENDED = "positions mended"
+POSITIONS = "from videopasta.dpo.rope import use_engine_positions\nuse_engine_positions()\n"
+RUNS = (
+    "trl, frames", "ms-swift, videos", "ms-swift, frames", f"ms-swift, frames, {MENDED}", "llama-factory, videos",
+    "llama-factory, frames", f"llama-factory, frames, {MENDED}",
+)  # fmt: skip
 PACKAGES = ("trl", "ms_swift", "llamafactory", "transformers", "torch", "datasets", "qwen_vl_utils", "av")
 
 
@@ -54,12 +65,14 @@ def main() -> None:
         pairs = prepare(folder)
         runs["ours"] = {"logps": our_logps(folder, pairs), "tokens": TOKENS}
         show("ours", runs["ours"])
-        for trainer, frames in (
-            ("trl", True), ("ms-swift", True), ("ms-swift", False), ("llama-factory", True), ("llama-factory", False),
-        ):  # fmt: skip
-            name = f"{trainer}, {'frames' if frames else 'videos'}"
-            runs[name] = trained(trainer, pythons[trainer].absolute(), folder, pairs, frames=frames)
+        for name in RUNS:
+            trainer, frames = name.split(", ")[0], "frames" in name
+            runs[name] = trained(name, pythons[trainer].absolute(), folder, pairs, frames=frames)
             show(name, runs[name])
+            if name.endswith(MENDED):
+                pairs_of_logps = zip(runs["ours"]["logps"], runs[name]["logps"], strict=True)
+                if max(abs(our - their) for our, their in pairs_of_logps) > ROUNDED:
+                    raise SystemExit(f"{name}: on the same frames, but with other log-probs than ours")
     write_json(options.json, {"machine": machine(), "runs": runs})
 
 
@@ -67,7 +80,7 @@ def show(name: str, run: Mapping[str, Any]) -> None:
     """A line of the table."""
     logps = ", ".join(f"{value:.2f}" for value in run["logps"])
     losses = ", ".join(f"{loss:.4f}" for loss in run.get("losses", ()))
-    print(f"{name:>22}  {run['tokens']} tokens  logps {logps}  losses {losses}", flush=True)
+    print(f"{name:>34}  {run['tokens']} tokens  logps {logps}  losses {losses}", flush=True)
 
 
 def prepare(folder: Path) -> Path:
@@ -101,14 +114,22 @@ def prepare(folder: Path) -> Path:
 
 
 def our_logps(folder: Path, pairs: Path) -> list[float]:
-    """Mean log-probs of the chosen and of the rejected answers."""
+    """Mean log-probs of the chosen and of the rejected answers, each with a line break behind its end."""
     from videopasta.config import TrainConfig
     from videopasta.dpo import policy
     from videopasta.dpo.data import pair_files, read_pairs, select
     from videopasta.dpo.examples import trees
     from videopasta.dpo.preparation import logps_of
+    from videopasta.dpo.qwen import QwenVideo
     from videopasta.dpo.reference import Logps
     from videopasta.video import FrameReader
+
+    class Broken:
+        def __init__(self, video: QwenVideo) -> None:
+            self.prefix, self.query, self._video = video.prefix, video.query, video
+
+        def answer(self, text: str) -> tuple[int, ...]:
+            return (*self._video.answer(text), *self._video.processor.tokenizer("\n")["input_ids"])
 
     config = TrainConfig.model_validate(
         {"model": str(folder / "model"), "dtype": "float32", "validation": {"share": 0}}
@@ -118,11 +139,11 @@ def our_logps(folder: Path, pairs: Path) -> list[float]:
     with FrameReader(config.decode) as reader:
         for clip in select(read_pairs(pair_files(str(pairs))), config).train:
             features = {clip.key: video.features(reader.read(clip))}
-            found += logps_of(trees(clip, video, config.tokens_per_pack), video, features).values()
+            found += logps_of(trees(clip, Broken(video), config.tokens_per_pack), video, features).values()
     return [sum(one.chosen for one in found) / len(found), sum(one.rejected for one in found) / len(found)]
 
 
-def trained(trainer: str, python: Path, folder: Path, pairs: Path, *, frames: bool) -> dict[str, Any]:
+def trained(name: str, python: Path, folder: Path, pairs: Path, *, frames: bool) -> dict[str, Any]:
     """What a trainer's own command said of its steps.
 
     Raises:
@@ -131,13 +152,20 @@ def trained(trainer: str, python: Path, folder: Path, pairs: Path, *, frames: bo
     from videopasta.config import ExportConfig
     from videopasta.exchange.exporting import export
 
-    work = folder / f"{trainer}-{'frames' if frames else 'videos'}"
+    trainer = name.split(", ")[0]
+    work = folder / name.replace(", ", "-").replace(" ", "-")
     config = ExportConfig.model_validate({"frames": "png" if frames else None, "validation": {"share": 0}})
     _, rejects = export(str(pairs), str(work / "export"), trainer, config)  # type: ignore[arg-type]
     if rejects:
         raise SystemExit(f"{trainer}: {rejects[0]}")
     command, more = {"trl": trl, "ms-swift": ms_swift, "llama-factory": llama_factory}[trainer](python, folder, work)
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")} | more
+    if name.endswith(MENDED):
+        (work / "sitecustomize.py").write_text(POSITIONS)  # Python runs it when it starts
+    environment = (
+        os.environ
+        | {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "PYTHONPATH": str(work)}
+        | more
+    )
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=work)
     text = done.stdout + done.stderr
     losses = [float(loss) for loss in re.findall(r"\{'loss': '?([\d.]+)", text)]
@@ -219,12 +247,9 @@ def llama_factory(python: Path, folder: Path, work: Path) -> Command:
         "output_dir": str(work / "out"),
     }  # fmt: skip
     (work / "train.yaml").write_text(yaml.safe_dump(settings))
-    more: dict[str, str] = {}
     if subprocess.run([str(python), "-c", "import torchaudio"], capture_output=True, check=False).returncode:
-        (work / "empty").mkdir()
-        (work / "empty/torchaudio.py").touch()
-        more["PYTHONPATH"] = str(work / "empty")
-    return [str(python.parent / "llamafactory-cli"), "train", str(work / "train.yaml")], more
+        (work / "torchaudio.py").touch()
+    return [str(python.parent / "llamafactory-cli"), "train", str(work / "train.yaml")], {}
 
 
 def versions(python: Path) -> dict[str, str]:
