@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 EVAL_VENV := .venv-eval
 AUDIT_VENV := .venv-audit
 
-.PHONY: demo test test-slow eval-env swift-env lint lock audit sbom clean
+.PHONY: demo test test-slow eval-env swift-env trainers-env lint lock audit sbom clean
 
 $(READY): requirements/cpu.txt pyproject.toml videopasta-torchvision.pth
 	python3 -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "videopasta needs Python 3.11 to 3.13")'
@@ -36,6 +36,15 @@ swift-env: .venv-swift/.ready ## ms-swift, for benchmarks/dpo.py: it wants anoth
 	.venv-swift/bin/python -m pip install --quiet --no-deps -r requirements/ms-swift.txt
 	.venv-swift/bin/python -c "import torch" 2>/dev/null || .venv-swift/bin/python -m pip install --quiet "torch==2.13.0"
 	.venv-swift/bin/python -m pip install --quiet --no-deps --editable .  # its mending of torchvision without a GPU
+	touch $@
+
+trainers-env: .venv-swift/.ready .venv-llamafactory/.ready ## The trainers of benchmarks/trainers.py, each in an environment of its own
+
+.venv-llamafactory/.ready: requirements/llama-factory.txt pyproject.toml
+	test -x .venv-llamafactory/bin/python || python3 -m venv .venv-llamafactory
+	.venv-llamafactory/bin/python -m pip install --quiet --no-deps -r requirements/llama-factory.txt
+	.venv-llamafactory/bin/python -c "import torch" 2>/dev/null || .venv-llamafactory/bin/python -m pip install --quiet "torch==2.13.0"
+	.venv-llamafactory/bin/python -m pip install --quiet --no-deps --editable .  # its mending of torchvision without a GPU
 	touch $@
 
 test: $(READY) ## The default suite

@@ -112,6 +112,21 @@ def test_of_checkpoints_that_differ_by_chance_the_last_is_exported(accuracies, e
     assert _best(SimpleNamespace(best_checkpoints=kept), 200)[0] == f"step {exported}"
 
 
+def test_a_finished_run_is_left_as_it_is(train, unbroken):
+    """The same command once more writes nothing, and says where the model is."""
+
+    def files() -> dict[Path, int]:
+        return {
+            path: path.stat().st_mtime_ns for path in unbroken.rglob("*") if path.is_file() and path.name != ".lock"
+        }
+
+    before, process = files(), train(unbroken)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert "the model after step" in output
+    assert files() == before
+
+
 def test_the_exported_model_says_the_same_everywhere(unbroken, folder):
     """VLLM and transformers load it, and answer alike; the answer is streamed in parts that make the whole."""
     from videopasta.config import SamplingConfig, VllmModel

@@ -1,5 +1,6 @@
 """Rows of pairs as a generation writes them, with or without a video behind them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 from tests.clips import make_clip
 from tests.works import make_plan
 from videopasta.config import DecodeConfig, UniformPlan
-from videopasta.pairs import CANDIDATES, SCHEMA_VERSION, pair_id
+from videopasta.pairs import CANDIDATES, SCHEMA_VERSION, PairStore, pair_id
 from videopasta.video import ClipRequest, FramePlan, clip_id, decode_clip
 
 VOTE = {
@@ -65,3 +66,13 @@ def write_pairs(rows: list[dict[str, Any]], file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=CANDIDATES), file)
     return file.parent
+
+
+def rows_of(pairs: str) -> dict[str, dict[str, Any]]:
+    """The pairs of a set, by id."""
+    return {row["pair_id"]: row for row in PairStore(pairs).read("pairs").to_pylist()}
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    """Of a file of JSON lines."""
+    return [json.loads(line) for line in file.read_text().splitlines()]

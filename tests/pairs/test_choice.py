@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.exchange.rows import MODEL, VOTE, make_row
@@ -127,6 +127,7 @@ _ENTRIES = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(_ENTRIES, st.none() | st.integers(1, 4), st.booleans(), st.randoms())
 def test_caps_and_balance_hold_whatever_the_order(given_entries, cap, balance, rng):
     """The choice is a function of the set of rows."""

@@ -229,6 +229,15 @@ def test_actions_and_names_that_make_no_sense_are_refused(browser: TestClient, r
     assert review.decisions.standing() == []
 
 
+def test_the_next_pair_is_decoded_while_this_one_is_looked_at(browser: TestClient, review: Review, monkeypatch):
+    """A decision is followed by its page, not by a wait."""
+    page = browser.get("/", params={"order": "stored", "failure_mode": "spatial"})
+    monkeypatch.setattr(review.filmstrips._loader, "load", lambda row, plans: pytest.fail("decoded only now"))
+    following = browser.post(page.url, data={"action": "accept"})
+    assert pair_on(following) != pair_on(page)
+    assert "/frames/chosen/0" in following.text
+
+
 def test_text_of_models_is_text(tmp_path: Path, review: Review, browser: TestClient, monkeypatch):
     """A tag in an answer is shown, not made."""
     row = dict(review.catalogue.row(next(iter(review.catalogue.entries))), prompt="<script>alert(1)</script>")

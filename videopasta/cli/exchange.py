@@ -28,8 +28,9 @@ def export(
     ],
     out: Annotated[str, typer.Option(help="New folder: train and validation, media, export.json; local or remote")],
     videos: Annotated[
-        Literal["link", "copy", "embed"], typer.Option(help="The uri as stored, a copy in OUT, or bytes (hf)")
-    ] = "link",
+        Literal["link", "copy", "embed"] | None,
+        typer.Option(help="The uri as stored (default), a copy in OUT, or bytes (hf)"),
+    ] = None,
     frames: Annotated[
         Literal["png", "jpeg"] | None, typer.Option(help="Images of the frames of each pair's plan instead of videos")
     ] = None,
@@ -42,9 +43,14 @@ def export(
     from videopasta.config import ExportConfig, load_config
     from videopasta.exchange.exporting import export as run
 
-    named = [f"videos={videos}"] + ([f"frames={frames}"] if frames else [])
+    given = {"videos": videos, "frames": frames}
+    named = [f"{key}={value}" for key, value in given.items() if value is not None]
     settings = load_config(ExportConfig, config, [*(set_ or []), *named])
-    report, rejects = run(pairs, out, format_, settings, rewrite=rules(rewrite))
+    with console.status("writing") as status:
+        report, rejects = run(
+            pairs, out, format_, settings, rewrite=rules(rewrite),
+            on_row=lambda report: status.update(f"{report.rows.total()} pairs"),
+        )  # fmt: skip
     table = Table("split", "pairs", "videos", "files")
     for split, names in report.files.items():
         table.add_row(split, str(report.rows[split]), str(report.videos[split]), ", ".join(names))

@@ -54,8 +54,6 @@ class Outcome:
     """Folder of the exported model."""
     step: int
     """Of the checkpoint that was exported."""
-    metrics: dict[str, float]
-    """At that step."""
 
 
 def anchored(config: TrainConfig) -> TrainConfig:
@@ -103,7 +101,7 @@ def describe(plan: Plan) -> str:
 def train(plan: Plan, pairs: str, out: str, config: TrainConfig, console: Console) -> Outcome:
     """Train on Ray, and export the checkpoint with the best reward accuracy on validation (see `_best`; or the last).
 
-    Progress is shown on `console`.
+    Where that is done already, nothing is. Progress is shown on `console`.
 
     Raises:
         UserError: a mistake that shows only in the workers.
@@ -116,6 +114,9 @@ def train(plan: Plan, pairs: str, out: str, config: TrainConfig, console: Consol
 def _train(plan: Plan, pairs: str, out: str, config: TrainConfig, run_file: RunFile, console: Console) -> Outcome:
     if not run_file.check(plan.fingerprint):
         run_file.create(plan.fingerprint)
+    model = storage.join(out, "model")
+    if (step := _exported_step(run_file)) is not None and storage.exists(storage.join(model, "config.json")):
+        return Outcome(model, step)
     now = datetime.now(UTC)
     run = f"{now:%Y%m%dT%H%M%S}"
     versions = {d.name: d.version for d in importlib.metadata.distributions() if d.name in _RECORDED_PACKAGES}
@@ -134,11 +135,17 @@ def _train(plan: Plan, pairs: str, out: str, config: TrainConfig, run_file: RunF
             raise UserError(progress.news.failure)
         trained = progress.news.plan
         best, metrics = _best(result, trained.validation_pairs if trained else 0)
-        outcome = Outcome(storage.join(out, "model"), int(metrics["step"]), metrics)
+        outcome = Outcome(model, int(metrics["step"]))
         _export(best, out, config, metrics, trained)
     _draw(out)
     run_file.record(summary | {"finished": True, "exported_step": outcome.step})
     return outcome
+
+
+def _exported_step(run_file: RunFile) -> int | None:
+    """Of a folder whose last run came to its end; None: there is something to do."""
+    runs = (run_file.read() or {"runs": []})["runs"]
+    return int(runs[-1]["exported_step"]) if runs and runs[-1]["finished"] else None
 
 
 def _check_room(config: TrainConfig) -> None:

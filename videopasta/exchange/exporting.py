@@ -30,6 +30,7 @@ from videopasta.exchange.formats import (
     check_span,
     check_texts,
     dataset_info,
+    image_features,
     rewritten,
 )  # fmt: skip
 from videopasta.exchange.importing import write_rejects
@@ -278,7 +279,7 @@ def _write_about(
         globs = {
             split: names[0] if len(names) == 1 else f"data/{split}-*.parquet" for split, names in report.files.items()
         }
-        _put(out, "README.md", card_header(globs))
+        _put(out, "README.md", card_header(globs, image_features() if config.frames else None))
     if form.name == "llama-factory":
         names = {split: names[0] for split, names in report.files.items()}
         _put(out, "dataset_info.json", json.dumps(dataset_info(names), indent=2) + "\n")

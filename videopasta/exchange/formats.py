@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pyarrow as pa
+import yaml
+
 from videopasta.exchange.rejects import RowError
 from videopasta.pairs.schema import CANDIDATES
 from videopasta.video.identity import clip_id
@@ -110,6 +113,7 @@ def _hf(row: Row, media: Media) -> dict[str, Any]:
 
 
 _IN_JSON = ("video_uri", *TEXTS, *EXTRAS)
+_IN_PARQUET = tuple(name for name in CANDIDATES.names if name != "run_id")  # an import is a run of its own
 FORMATS: dict[FormatName, Format] = {
     one.name: one
     for one in (
@@ -122,7 +126,7 @@ FORMATS: dict[FormatName, Format] = {
             ("video_uri", *TEXTS, "failure_mode"), takes_frames=False,
         ),
         Format(
-            "hf", "`datasets.load_dataset`, the hub's viewer", _hf, tuple(CANDIDATES.names), takes_frames=False,
+            "hf", "`datasets.load_dataset`, the hub's viewer", _hf, _IN_PARQUET, takes_frames=False,
             is_parquet=True, loads_folder=True,
         ),
     )
@@ -180,11 +184,37 @@ def dataset_info(files: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def card_header(files: Mapping[str, str]) -> str:
+def card_header(files: Mapping[str, str], features: list[dict[str, Any]] | None = None) -> str:
     """The YAML head of a README.md, by which `datasets` finds the files of each split among images and videos.
 
     Args:
         files: split to its file, or a glob of them, below the folder.
+        features: `image_features`, where columns hold more than they look like.
     """
-    lines = [f"      - split: {split}\n        path: {path}\n" for split, path in files.items()]
-    return "---\nconfigs:\n  - config_name: default\n    data_files:\n" + "".join(lines) + "---\n"
+    data_files = [{"split": split, "path": path} for split, path in files.items()]
+    head: dict[str, Any] = {"configs": [{"config_name": "default", "data_files": data_files}]}
+    if features:
+        head["dataset_info"] = {"config_name": "default", "features": features}
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n"
+
+
+def image_features() -> list[dict[str, Any]]:
+    """The columns of TRL's rows with images, as a card has them: `datasets` opens the paths, whatever the trainer can.
+
+    transformers would open them by torchvision, whose image codecs are not in every build.
+    """
+    turns = pa.struct([("role", pa.string()), ("content", pa.string())])
+    extras = {name: CANDIDATES.field(name).type for name in (*EXTRAS, "video_uri")}
+    return [
+        *({"name": name, "list": _feature(turns)["struct"]} for name in TEXTS),
+        {"name": "images", "list": "image"},
+        *({"name": name} | _feature(kind) for name, kind in extras.items()),
+    ]
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_struct(kind):
+        return {"struct": [{"name": field.name} | _feature(field.type) for field in kind]}
+    if pa.types.is_list(kind):
+        return {"list": _feature(kind.value_type)["dtype"]}
+    return {"dtype": {"double": "float64"}.get(str(kind), str(kind))}

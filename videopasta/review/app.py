@@ -22,6 +22,7 @@ from typing import Any, cast, get_args
 from urllib.parse import urlencode, urlsplit
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, QueryParams
 from starlette.middleware import Middleware
@@ -40,7 +41,7 @@ from videopasta.review.catalogue import Catalogue
 from videopasta.review.decisions import Decisions
 from videopasta.review.differences import differing_words
 from videopasta.review.filmstrips import VIEWS, FilmstripMaker
-from videopasta.review.queue import Filters, Order, Shown, next_open, place
+from videopasta.review.queue import Entry, Filters, Order, Shown, next_open, place
 from videopasta.video import VideoError, check_source
 
 _HERE = Path(__file__).parent
@@ -173,7 +174,7 @@ class _Pages:
         standing = decisions.standing(pair_id)
         strips = self._review.filmstrips.make(row)
         chosen, rejected = differing_words(row["chosen"], row["rejected"])
-        return self._page(
+        page = self._page(
             request, "pair.html.j2", 422 if problem else 200,
             row=row, chosen=chosen, rejected=rejected, place=place(pair_id, queue), standing=standing, strips=strips,
             mine=next((one for one in standing if one.reviewer == reviewer), None),
@@ -182,6 +183,8 @@ class _Pages:
             problem=problem, draft=draft or {"chosen": row["chosen"], "rejected": row["rejected"], "note": ""},
             undone=request.query_params.get("undone"), span=_span(row),
         )  # fmt: skip
+        page.background = BackgroundTask(self._look_ahead, queue, pair_id, reviewer)
+        return page
 
     async def decide(self, request: Request) -> Response:
         """Keep a decision, and show the next open pair."""
@@ -285,14 +288,23 @@ class _Pages:
 
     # -- what they share -----------------------------------------------------------------------------------
 
-    def _go_on(self, request: Request, filters: Filters, queue: list[Any], *, after: str | None) -> Response:
+    def _go_on(self, request: Request, filters: Filters, queue: list[Entry], *, after: str | None) -> Response:
         reviewer = self._reviewer(request)
-        closed = self._review.decisions.decided().union(self._looking.others(reviewer).values())
-        pair_id = next_open(queue, after, closed)
+        pair_id = self._next(queue, after, reviewer)
         if pair_id is None:
             return RedirectResponse(_path("/progress", _items(filters)), 303)
         self._looking.note(reviewer, pair_id)  # now, or another could be sent there too
         return RedirectResponse(_path(f"/pairs/{pair_id}", _items(filters)), 303)
+
+    def _next(self, queue: list[Entry], after: str | None, reviewer: str) -> str | None:
+        closed = self._review.decisions.decided().union(self._looking.others(reviewer).values())
+        return next_open(queue, after, closed)
+
+    def _look_ahead(self, queue: list[Entry], pair_id: str, reviewer: str) -> None:
+        """While this pair is looked at, decode the one to which a decision will lead."""
+        following = self._next(queue, pair_id, reviewer)
+        if following is not None:
+            self._review.filmstrips.make(self._review.catalogue.row(following))
 
     def _row(self, request: Request) -> Mapping[str, Any] | None:
         pair_id = request.path_params["pair_id"]
