@@ -303,7 +303,10 @@ class PairJobs:
             raise ApiError(404, f"no job {job_id}", code="job_not_found")
         ended = folder.read("ended.json") or {}
         going: State = "running" if job_id in self._processes else "queued"
-        statistics = read_statistics(folder.store)
+        try:
+            statistics = read_statistics(folder.store)
+        except FileNotFoundError:  # between listing and reading, the driver took a shard out of the quarantine
+            statistics = read_statistics(folder.store)
         return PairJob(
             id=job_id,
             status=ended.get("status", going),

@@ -61,10 +61,7 @@ def run(config: ServeConfig, tell: Callable[[str], None], *, dashboard: bool = F
                 f"the service does not start: {error}. The replicas' logs are in Ray's session folder, serve/"
             ) from error
         finally:
-            if is_local:
-                serve.shutdown()
-            else:
-                serve.delete(NAME)
+            serve.delete(NAME)  # a Ray made here ends with the rest
 
 
 def _check_free(http: HttpConfig) -> None:
