@@ -78,8 +78,7 @@ def inspect(
     from videopasta.pairs.inspect import sample_rows, statistics_tables
 
     store = PairStore(folder)
-    if store.read_run() is None:
-        raise UserError(f"{folder}: no run.json, so nothing that `videopasta generate --out` made; check the path")
+    store.require_run()
     console.print(*statistics_tables(read_statistics(store)))
     for row in sample_rows(store, samples):
         table = Table(title=f"{row['failure_mode']} / {row['adversary']}", show_header=False, title_justify="left")
@@ -100,8 +99,7 @@ def audit(
     from videopasta.tiny.truth import read_truth
 
     store = PairStore(folder)
-    if store.read_run() is None:
-        raise UserError(f"{folder}: no run.json, so nothing that `videopasta generate --out` made; check the path")
+    store.require_run()
     result = audits.audit(store.read("candidates", audits.COLUMNS).to_pylist(), read_truth(truth))
     if not result.num_clips:
         raise UserError(f"{folder}: none of its videos is in {truth}; give the folder of the clips it was made from")

@@ -20,7 +20,7 @@ from videopasta.errors import UserError
 from videopasta.pairs.choice import choose, drop_reason, entry, reviewed
 from videopasta.pairs.identity import pair_id
 from videopasta.pairs.reviews import FOLDER, REVIEWS, Review, applied, read_reviews
-from videopasta.pairs.schema import CANDIDATES, SCHEMA_VERSION
+from videopasta.pairs.schema import CANDIDATES
 from videopasta.pairs.store import PairStore
 from videopasta.shards import ShardFolder
 from videopasta.video import FramePlan
@@ -56,13 +56,7 @@ def refilter(source: str, out: str, config: RefilterConfig) -> RefilterReport:
         UserError: `source` is no folder of pairs, `out` is not new, a review cannot be read, or no pair is left.
     """
     old, new = PairStore(source), PairStore(out)
-    run = old.read_run()
-    if run is None:
-        raise UserError(
-            f"{source}: no run.json, so nothing that `videopasta generate` or `import` made; check the path"
-        )
-    if run["schema_version"] != SCHEMA_VERSION:
-        raise UserError(f"{source}: written as schema {run['schema_version']}, this is {SCHEMA_VERSION}; make it anew")
+    run = old.require_run()
     depends_on = run["fingerprint"] | {
         "refilter": fingerprint(config),
         "source": {"uri": storage.absolute(source), "fingerprint": run["fingerprint"]},

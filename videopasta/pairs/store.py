@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from videopasta import storage
+from videopasta.errors import UserError
 from videopasta.generate.work import Work
 from videopasta.pairs.schema import CANDIDATES, QUARANTINE, SCHEMA_VERSION, candidate_rows, quarantine_row
 from videopasta.run_file import RunFile
@@ -107,6 +108,23 @@ class PairStore:
     def read_run(self) -> dict[str, Any] | None:
         """See `RunFile.read`."""
         return self._run_file.read()
+
+    def require_run(self) -> dict[str, Any]:
+        """The same, of a folder that must hold pairs.
+
+        Raises:
+            UserError: nothing made it, or another version did.
+        """
+        run = self.read_run()
+        if run is None:
+            raise UserError(
+                f"{self.uri}: no run.json, so nothing that generate, import or refilter made; check the path"
+            )
+        if run["schema_version"] != SCHEMA_VERSION:
+            raise UserError(
+                f"{self.uri}: written as schema {run['schema_version']}, this is {SCHEMA_VERSION}; make it anew"
+            )
+        return run
 
     def record_run(self, summary: dict[str, Any]) -> None:
         """See `RunFile.record`."""

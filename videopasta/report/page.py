@@ -10,7 +10,6 @@ from typing import Any
 from videopasta.errors import UserError
 from videopasta.pages import templates
 from videopasta.pairs.reviews import read_reviews
-from videopasta.pairs.schema import SCHEMA_VERSION
 from videopasta.pairs.store import PairStore
 from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip
 from videopasta.report.facts import COLUMNS, Effort, Facts, effort_of
@@ -68,11 +67,7 @@ def read_report(folder: str) -> Report:
         UserError: it is no output folder, or holds no candidates.
     """
     store = PairStore(folder)
-    run = store.read_run()
-    if run is None:
-        raise UserError(f"{folder}: no run.json, so nothing that generate, import or refilter made; check the path")
-    if run["schema_version"] != SCHEMA_VERSION:
-        raise UserError(f"{folder}: written as schema {run['schema_version']}, this is {SCHEMA_VERSION}; make it anew")
+    run = store.require_run()
     facts, reviews = Facts(), read_reviews(folder)
     opinions: list[tuple[bool, bool]] = []
     for _, table in store.read_shards("candidates", COLUMNS):
@@ -117,8 +112,6 @@ def write_page(report: Report, out: Path, *, samples: int, seed: int = 0) -> Non
 def _samples(folder: str, count: int, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Some pairs of each failure mode, and some dropped candidates: drawn, so that nobody has chosen them."""
     store, rng = PairStore(folder), random.Random(seed)
-    run = store.read_run()
-    assert run is not None
     columns = ["pair_id", "failure_mode", "accepted"]
     by_kind: dict[str, list[str]] = {}
     for row in store.read("candidates", columns).to_pylist():
@@ -131,7 +124,7 @@ def _samples(folder: str, count: int, seed: int) -> tuple[list[Sample], list[Sam
         for row in table.to_pylist()
         if row["pair_id"] in wanted
     }
-    loader = FrameLoader(decode_config(run))
+    loader = FrameLoader(decode_config(store.require_run()))
     try:
         made = {kind: [_sample(rows[pair_id], loader) for pair_id in ids] for kind, ids in drawn.items()}
     finally:

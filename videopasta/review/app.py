@@ -34,6 +34,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from videopasta import storage
+from videopasta.errors import UserError
 from videopasta.pages import templates
 from videopasta.pairs.reviews import Action
 from videopasta.review.agreement import between_reviewers, with_judge
@@ -46,6 +47,7 @@ from videopasta.video import VideoError, check_source
 
 _HERE = Path(__file__).parent
 _HELD_S = 300.0  # a pair that someone looks at is given to nobody else for so long
+_TEXTS = ("chosen", "rejected")
 _REVIEWER = re.compile(r"[\w.@ -]{1,60}")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; "
@@ -201,9 +203,12 @@ class _Pages:
             return PlainTextResponse(f"action={action!r}: one of {', '.join(get_args(Action))}\n", 400)
         texts: dict[str, str] = {}
         if action == "edit":
-            texts = {name: draft[name].strip() for name in ("chosen", "rejected")}
+            texts = {name: draft[name].strip() for name in _TEXTS}
             if problem := _problem_of(row, texts):
                 return self.show(request, problem=problem, draft=draft)
+        elif action != "reject" and any(name in form and _plain(draft[name]) != _plain(row[name]) for name in _TEXTS):
+            problem = f"The answers were changed, and {action} would forget it: save the edit, or undo the changes."
+            return self.show(request, problem=problem, draft=draft)
         filters = read_filters(request.query_params)
         entries, decided = self._review.catalogue.entries.values(), self._review.decisions.decided()
         queue = filters.select(entries, decided)  # before the decision: it may take this pair out of it
@@ -247,7 +252,10 @@ class _Pages:
 
     def export(self, request: Request) -> Response:
         """Write the standing decisions as Parquet."""
-        count = self._review.decisions.export(self._review.out)
+        try:
+            count = self._review.decisions.export(self._review.out)
+        except UserError as error:
+            return PlainTextResponse(f"{error}\n", 500)
         where = storage.join(self._review.out, "reviews/decisions.parquet")
         return self.progress(request, exported=f"{count} decisions written to {where}")
 
@@ -365,6 +373,11 @@ def _span(row: Mapping[str, Any]) -> str:
 
 def _one_line_end(text: str) -> str:
     return text.replace("\r\n", "\n")  # as forms send it
+
+
+def _plain(text: str) -> str:
+    """Without what a form changes by itself: line ends, blanks around."""
+    return " ".join(text.split())
 
 
 def _problem_of(row: Mapping[str, Any], texts: Mapping[str, str]) -> str:

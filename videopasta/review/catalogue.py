@@ -25,13 +25,10 @@ class Catalogue:
         """Read the light columns.
 
         Raises:
-            UserError: `out` is no output folder, or holds no candidates.
+            UserError: `out` is no folder of pairs, or holds no candidates.
         """
         store = PairStore(out)
-        run = store.read_run()
-        if run is None:
-            raise UserError(f"{out}: no run.json, so nothing that `videopasta generate --out` made; check the path")
-        self.decode = decode_config(run)
+        self.decode = decode_config(store.require_run())
         self.entries: dict[str, Entry] = {}
         self._places: dict[str, tuple[str, int]] = {}
         for name, table in store.read_shards("candidates", _COLUMNS):

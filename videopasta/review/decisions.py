@@ -21,6 +21,7 @@ from videopasta.shards import ShardFolder
 
 DATABASE = "decisions.sqlite3"
 _APPLICATION_ID = 0x7670_7276  # "vprv", in the file's header
+_VERSION = 1
 _SCHEMA = f"""
 CREATE TABLE decisions (
     decision_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -45,7 +46,7 @@ CREATE VIEW not_undone AS
 CREATE VIEW standing AS
     SELECT * FROM not_undone WHERE decision_id IN (SELECT MAX (decision_id) FROM not_undone GROUP BY pair_id, reviewer);
 PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = 1;
+PRAGMA user_version = {_VERSION};
 """
 
 
@@ -76,12 +77,15 @@ class Decisions:
         """Open it, or make it.
 
         Raises:
-            UserError: it is something else.
+            UserError: it is something else, or cannot be written.
         """
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise UserError(f"{path}: cannot be written ({error}); give another --db") from None
         try:
             self._prepare()
             self._connection.execute("PRAGMA journal_mode = WAL")
@@ -97,12 +101,15 @@ class Decisions:
             cursor.execute("BEGIN IMMEDIATE")  # two that open a new file at once: one makes it
             try:
                 (application,) = cursor.execute("PRAGMA application_id").fetchone()
+                (version,) = cursor.execute("PRAGMA user_version").fetchone()
                 (tables,) = cursor.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
                 if not tables:
                     for statement in _statements(_SCHEMA):
                         cursor.execute(statement)
                 elif application != _APPLICATION_ID:
                     raise sqlite3.DatabaseError("a database of something else")
+                elif version != _VERSION:
+                    raise sqlite3.DatabaseError(f"schema {version}, this is {_VERSION}")
             except BaseException:
                 cursor.execute("ROLLBACK")
                 raise

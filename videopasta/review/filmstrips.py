@@ -17,7 +17,7 @@ _NUM_KEPT = 16  # clips with their plans: about 2 MB each
 
 @dataclass(frozen=True)
 class Filmstrips:
-    """Of a candidate: per answer the frames on which it was given; or why there are none."""
+    """Of a candidate: per answer the frames on which it was given, where they are known; or why there are none."""
 
     pictures: Mapping[View, tuple[bytes, ...]]
     problem: str = ""
@@ -28,28 +28,38 @@ class FilmstripMaker:
 
     def __init__(self, decode: DecodeConfig) -> None:
         self._loader = FrameLoader(decode)
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, ...], Filmstrips] = OrderedDict()
+        self._decoding = threading.Lock()
+        self._lock = threading.Lock()  # of what is kept: who has its frames waits for no other clip
+        self._kept: OrderedDict[tuple[object, ...], Filmstrips] = OrderedDict()
 
     def make(self, row: Mapping[str, Any]) -> Filmstrips:
         """The filmstrips of a candidate."""
-        plans = [FramePlan.from_dict(row[f"{view}_frame_plan"]).key for view in VIEWS]
-        key = (row["clip_id"], *plans)
-        with self._lock:
-            made = self._kept.pop(key, None) or self._decode(row)
-            self._kept[key] = made
-            while len(self._kept) > _NUM_KEPT:
-                self._kept.popitem(last=False)
+        plans = {view: plan for view in VIEWS if (plan := row[f"{view}_frame_plan"])}  # an import may know one alone
+        key = (row["clip_id"], *((view, FramePlan.from_dict(plan).key) for view, plan in plans.items()))
+        if made := self._known(key):
+            return made
+        with self._decoding:
+            made = self._known(key) or self._decode(row, plans)  # another thread may have made it while this one waited
+            with self._lock:
+                self._kept[key] = made
+                while len(self._kept) > _NUM_KEPT:
+                    self._kept.popitem(last=False)
             return made
 
-    def _decode(self, row: Mapping[str, Any]) -> Filmstrips:
+    def _known(self, key: tuple[object, ...]) -> Filmstrips | None:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _decode(self, row: Mapping[str, Any], plans: Mapping[View, Mapping[str, Any]]) -> Filmstrips:
         try:
-            clip = self._loader.load(row, {view: row[f"{view}_frame_plan"] for view in VIEWS})
+            clip = self._loader.load(row, plans)
         except VideoError as error:
             return Filmstrips({}, f"{error.reason}: {error.detail}")
         except RuntimeError as error:  # a mistake of ours that this file brings out: the pair can be decided without
             return Filmstrips({}, f"decoder_error: {error}")
-        return Filmstrips({view: tuple(jpeg(frame) for frame in clip.frames[clip.plans[view].key]) for view in VIEWS})
+        return Filmstrips({view: tuple(jpeg(frame) for frame in clip.frames[clip.plans[view].key]) for view in plans})
 
     def close(self) -> None:
         """End the decoder process."""

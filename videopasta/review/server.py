@@ -17,6 +17,8 @@ from videopasta.review.catalogue import Catalogue
 from videopasta.review.decisions import DATABASE, Decisions
 from videopasta.review.filmstrips import FilmstripMaker
 
+_PATIENCE_S = 2  # at the end, with a browser whose player holds a video open
+
 
 def database_of(out: str, given: Path | None) -> Path:
     """Where the decisions about `out` are kept.
@@ -56,14 +58,22 @@ def serve(out: str, database: Path, reviewer: str, *, host: str, port: int, tell
         token = secrets.token_urlsafe(24)
         review = Review(catalogue, decisions, filmstrips, out, reviewer)
         app = make_app(review, token=token, cookie=f"videopasta-review-{port}")
-        server = _Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
-        shown = f"[{host}]" if ":" in host else host
-        tell(f"http://{shown}:{port}/?token={token}")
-        server.run(sockets=[listening])
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_PATIENCE_S
+        )
+        tell(f"http://{_name_of(host)}:{port}/?token={token}")
+        _Server(config).run(sockets=[listening])
         return decisions.export(out)
     finally:
         filmstrips.close()
         decisions.close()
+
+
+def _name_of(host: str) -> str:
+    """What others write for it in an address: where it listens on all of the machine's, the machine's name."""
+    if host in ("", "0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 class _Server(uvicorn.Server):
