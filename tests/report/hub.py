@@ -12,6 +12,7 @@ class Hub:
     def __init__(self, token: str) -> None:
         self.files: dict[str, bytes] = {}
         self.created: list[dict[str, object]] = []
+        self.is_public = False
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,7 +41,10 @@ class Hub:
                     self._answer({"error": f"no such thing: {self.path}"}, 404)
 
             def do_GET(self) -> None:
-                self._answer({"error": "Invalid username or password."}, 401)
+                if self.path.startswith("/api/datasets/me/pasta"):
+                    self._answer({"id": "me/pasta", "private": not hub.is_public, "tags": [], "siblings": []})
+                else:
+                    self._answer({"error": "Invalid username or password."}, 401)
 
             def _answer(self, value: object, status: int = 200) -> None:
                 self.send_response(status)

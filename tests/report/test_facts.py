@@ -18,7 +18,7 @@ def test_the_funnel_ends_in_pairs():
         make_candidate(mode="temporal", adversary="reordered", drop_reason="judge_not_genuine"),
         make_candidate(adversary="false_between", drop_reason="length_ratio", votes=()),
     )
-    assert facts.funnel == [("candidates", 4), ("passed the guards", 3), ("pairs", 2)]
+    assert facts.funnel == [("candidates", 4), ("judged", 3), ("pairs", 2)]
     assert facts.drop_reasons == {"judge_not_genuine": 1, "length_ratio": 1}
     assert {mode: (one.num_candidates, one.num_pairs) for mode, one in facts.by_mode.items()} == {
         "spatial": (3, 2), "temporal": (1, 0),
@@ -55,7 +55,7 @@ def test_nothing_is_known_of_nothing():
     facts = make_facts(make_candidate(drop_reason="identical", votes=()))
     assert facts.unanimous is None
     assert facts.mean_words("chosen") == 0
-    assert facts.to_dict()["funnel"] == {"candidates": 1, "passed the guards": 0, "pairs": 0}
+    assert facts.to_dict()["funnel"] == {"candidates": 1, "judged": 0, "pairs": 0}
 
 
 def test_runs_are_summed_up():

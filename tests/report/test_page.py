@@ -40,7 +40,7 @@ def test_page_and_json_have_the_same_counts(folder: str, tmp_path: Path):
     """9 pairs of 12 candidates of 3 clips."""
     write_page(read_report(folder), tmp_path, samples=0)
     counts = json.loads((tmp_path / "report.json").read_text())
-    assert counts["funnel"] == {"candidates": 12, "passed the guards": 9, "pairs": 9}
+    assert counts["funnel"] == {"candidates": 12, "judged": 9, "pairs": 9}
     assert (counts["num_videos"], counts["drop_reasons"]) == (3, {"length_ratio": 3})
     assert counts["plans"]["chosen"] == {"16 frames of 448×224": 9}
     assert re.search(r"<b>9</b>of 12 candidates", (tmp_path / "report.html").read_text())

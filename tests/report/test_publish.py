@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
@@ -12,6 +13,8 @@ from tests.report.hub import Hub
 from tests.review.folders import make_folder
 from videopasta.errors import UserError
 from videopasta.pairs import PairStore
+from videopasta.report.card import make_card
+from videopasta.report.page import read_report
 from videopasta.report.publish import files_in, prepare
 
 TOKEN = "hf_stand_in"
@@ -77,6 +80,17 @@ def test_a_hub_that_refuses_is_told(folder: str, tmp_path: Path, hub: Hub):
     assert hub.files == {}
 
 
+def test_a_public_dataset_gets_nothing_unless_that_is_asked_for(folder: str, tmp_path: Path, hub: Hub):
+    """One that was there before keeps who may read it."""
+    hub.is_public = True
+    done = publish(folder, tmp_path / "1", hub, "--videos", "embed")
+    assert done.returncode == 2
+    assert "everybody can read it" in done.stderr
+    assert hub.files == {}
+    assert publish(folder, tmp_path / "2", hub, "--videos", "embed", "--public").returncode == 0
+    assert hub.files != {}
+
+
 def test_datasets_opens_what_was_prepared(folder: str, tmp_path: Path):
     """By the card alone: its splits hold all pairs, and the videos are those that they were made from."""
     prepare(folder, tmp_path / "out", name="pasta", videos="embed")
@@ -112,3 +126,32 @@ def test_paths_of_this_machine_are_not_published(folder: str, tmp_path: Path):
             assert videos.encode() not in (out / name).read_bytes(), name
         uris = [uri for file in out.rglob("*.parquet") for uri in pq.read_table(file)["video_uri"].to_pylist()]
         assert expected in uris
+
+
+def test_models_of_this_machine_are_not_named_by_their_paths(tmp_path: Path):
+    """Refused; after --rewrite neither rows nor card hold them."""
+    folder = make_folder(tmp_path, num_clips=2)
+    for file in Path(folder).glob("*/*.parquet"):
+        table = pq.read_table(file)
+        rows = [row | {"judge_model": {"name": "/home/me/judge+/home/me/second", "revision": "r"}}
+                for row in table.to_pylist()]  # fmt: skip
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
+    with pytest.raises(UserError, match=r"/home/me/judge.*as the name of a model"):
+        prepare(folder, tmp_path / "1", name="pasta", videos="embed")
+    prepare(folder, tmp_path / "2", name="pasta", videos="embed", rewrite=(("/home/me/", "me/"),))
+    for name, _ in files_in(tmp_path / "2"):
+        assert b"/home/me" not in (tmp_path / "2" / name).read_bytes(), name
+    assert "`me/judge+me/second@r`" in (tmp_path / "2/README.md").read_text()
+
+
+def test_the_card_of_imported_pairs_claims_no_method(tmp_path: Path):
+    """Nobody knows how they were made, nor in what language."""
+    folder = make_folder(tmp_path, num_clips=1)
+    unknown = dict.fromkeys(("query_model", "response_model", "judge_model", "verdict", "votes"))
+    for file in Path(folder).glob("candidates/*.parquet"):
+        table = pq.read_table(file)
+        pq.write_table(pa.Table.from_pylist([row | unknown for row in table.to_pylist()], schema=table.schema), file)
+    card = make_card(read_report(folder))
+    assert "4 of 4 candidates were imported: how they were made is not known." in card
+    for claim in ("by the method of", "language:", "a model's", "The judge read"):
+        assert claim not in card

@@ -2,7 +2,9 @@
 
 import io
 import re
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -107,6 +109,16 @@ def test_the_clip_is_played_in_ranges(browser: TestClient, review: Review):
     assert part.headers["content-type"] == "video/mp4"
 
 
+def test_what_is_no_video_is_no_page_of_ours(browser: TestClient, review: Review, tmp_path: Path, monkeypatch):
+    """A row may name any file; no browser runs it with the reviewer's cookie."""
+    (tmp_path / "page.html").write_text("<script src=/pairs/1/clip></script>")
+    row = dict(review.catalogue.row(next(iter(review.catalogue.entries))), video_uri=str(tmp_path / "page.html"))
+    monkeypatch.setattr(review.catalogue, "row", lambda pair_id: row)
+    answer = browser.get(f"/pairs/{row['pair_id']}/clip")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 def test_every_pair_is_decided_once_and_then_there_is_none(browser: TestClient, review: Review):
     """The least sure first; each action leads to the next open pair, the last to the progress."""
     page, seen = browser.get("/"), []
@@ -149,6 +161,67 @@ def test_an_edit_that_makes_no_pair_is_told(browser: TestClient, review: Review,
     assert form["rejected"] in answer.text
     assert 'value="mine"' in answer.text
     assert review.decisions.standing() == []
+
+
+@pytest.mark.parametrize("action", ["accept", "swap"])
+def test_changed_answers_are_not_forgotten(browser: TestClient, review: Review, action: str):
+    """Who changed them and then presses another button than Save is told; what was typed is still there."""
+    page = browser.get("/")
+    row = review.catalogue.row(pair_on(page))
+    form = {"chosen": row["chosen"], "rejected": row["rejected"], "note": ""}
+    answer = browser.post(page.url, data=form | {"action": action, "rejected": "It is blue."})
+    assert answer.status_code == 422
+    assert "save the edit" in answer.text
+    assert "It is blue." in answer.text
+    assert review.decisions.standing() == []
+    browser.post(page.url, data=form | {"action": action})
+    assert [one.action for one in review.decisions.standing()] == [action]
+
+
+def test_an_edit_is_shown_below_the_answer(browser: TestClient):
+    """Of whoever made it."""
+    page = browser.get("/")
+    browser.post(page.url, data={"action": "edit", "chosen": "It is red.", "rejected": "It is blue."})
+    text = browser.get(page.url).text
+    assert "Edited by ann: <bdi>It is red.</bdi>" in text
+    assert "Edited by ann: <bdi>It is blue.</bdi>" in text
+
+
+def test_imported_pairs_are_shown_with_what_is_known(review: Review, browser: TestClient, monkeypatch):
+    """Without a judge, models, or the frames of the adversarial answer; the preferred one's are there."""
+    row = dict(review.catalogue.row(next(iter(review.catalogue.entries))))
+    unknown = ("rejected_frame_plan", "verdict", "votes", "unreadable_votes", "seed", "adversarial_query",
+               "query_model", "response_model", "judge_model")  # fmt: skip
+    monkeypatch.setattr(review.catalogue, "row", lambda pair_id: row | dict.fromkeys(unknown))
+    page = browser.get(f"/pairs/{row['pair_id']}")
+    assert page.status_code == 200
+    assert "/frames/chosen/0" in page.text
+    assert "/frames/rejected/0" not in page.text
+    for text in ("which frames were seen for it is not known", "no judge saw it", "not judged"):
+        assert text in page.text
+    assert "confidence " not in page.text
+
+
+def test_frames_do_not_wait_for_another_clip(browser: TestClient, review: Review, monkeypatch):
+    """While the next one is decoded, which may take until its deadline."""
+    page = browser.get("/", params={"order": "stored", "failure_mode": "spatial"})
+    others = [one for one in review.catalogue.entries if review.catalogue.row(one)["clip_id"] !=
+              review.catalogue.row(pair_on(page))["clip_id"]]  # fmt: skip
+    review.filmstrips._kept.popitem()  # the one that was decoded ahead
+    begun, go_on, load = threading.Event(), threading.Event(), review.filmstrips._loader.load
+
+    def slow(*given: Any) -> Any:
+        begun.set()
+        assert go_on.wait(30)
+        return load(*given)
+
+    monkeypatch.setattr(review.filmstrips._loader, "load", slow)
+    thread = threading.Thread(target=review.filmstrips.make, args=(review.catalogue.row(others[0]),))
+    thread.start()
+    assert begun.wait(30)
+    assert browser.get(f"{page.url.path}/frames/chosen/0").status_code == 200
+    go_on.set()
+    thread.join()
 
 
 def test_undo_shows_the_pair_again(browser: TestClient, review: Review):
@@ -263,3 +336,12 @@ def test_a_folder_without_candidates_is_told(made: bool, tmp_path: Path):
         make_folder(tmp_path, num_clips=0)
     with pytest.raises(UserError, match="no candidates yet" if made else "no run.json"):
         Catalogue(str(tmp_path / "out"))
+
+
+def test_a_folder_of_another_version_is_told(tmp_path: Path):
+    """And what to do."""
+    folder = make_folder(tmp_path, num_clips=1)
+    run = Path(folder) / "run.json"
+    run.write_text(run.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    with pytest.raises(UserError, match="written as schema 1, this is 2"):
+        Catalogue(folder)

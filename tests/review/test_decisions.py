@@ -110,12 +110,20 @@ def test_export_holds_what_stands(decisions: Decisions, tmp_path: Path):
     assert read_reviews(str(tmp_path))["a"].decision == "edit"
 
 
+def _write_later_version(path: Path) -> None:
+    Decisions(path).close()
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version = 2")
+
+
 def _write_other_database(path: Path) -> None:
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE things (name TEXT)")
 
 
-@pytest.mark.parametrize("write", [lambda path: path.write_text("no database"), _write_other_database])
+@pytest.mark.parametrize(
+    "write", [lambda path: path.write_text("no database"), _write_other_database, _write_later_version]
+)
 def test_another_file_is_refused(write: Callable[[Path], object], tmp_path: Path):
     """And left as it is."""
     path = tmp_path / "decisions.sqlite3"
@@ -124,3 +132,12 @@ def test_another_file_is_refused(write: Callable[[Path], object], tmp_path: Path
     with pytest.raises(UserError, match="cannot be used for decisions"):
         Decisions(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["file/decisions.sqlite3", "folder"])
+def test_a_place_that_cannot_be_written_is_told(name: str, tmp_path: Path):
+    """Below a file, or in the place of a folder."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=f"{name}: cannot be written .*--db"):
+        Decisions(tmp_path / name)

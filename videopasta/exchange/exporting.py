@@ -32,6 +32,7 @@ from videopasta.exchange.formats import (
     dataset_info,
     image_features,
     rewritten,
+    rewritten_models,
 )  # fmt: skip
 from videopasta.exchange.importing import write_rejects
 from videopasta.exchange.media import MediaMaker
@@ -68,6 +69,9 @@ class ExportReport:
     num_media_files: int = 0
     """Copies of videos, or images, in the folder."""
     reject_reasons: Counter[str] = field(default_factory=Counter)
+
+
+MODELS = ("query_model", "response_model", "judge_model")
 
 
 class _Sink(Protocol):
@@ -171,8 +175,17 @@ def _check_row(row: Mapping[str, Any], form: Format, config: ExportConfig, known
 
 
 def _renamed(row: Mapping[str, Any], rewrite: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    """With the names that others know, of videos and of models that lie on a disk."""
     uris = [rewritten(uri, rewrite) for uri in row.get("video_uris") or ()]
-    return {**row, "video_uri": rewritten(row["video_uri"], rewrite), "video_uris": uris or None}
+    renamed = {**row, "video_uri": rewritten(row["video_uri"], rewrite), "video_uris": uris or None}
+    for column in MODELS:
+        if (model := row.get(column)) and model["name"]:
+            renamed[column] = {**model, "name": rewritten_models(model["name"], rewrite)}
+    if row.get("votes"):
+        renamed["votes"] = [
+            {**vote, "judge": vote["judge"] and rewritten_models(vote["judge"], rewrite)} for vote in row["votes"]
+        ]
+    return renamed
 
 
 def _videos(files: list[str]) -> set[str]:

@@ -171,6 +171,11 @@ def rewritten(path: str, rules: tuple[tuple[str, str], ...]) -> str:
     return path
 
 
+def rewritten_models(names: str, rules: tuple[tuple[str, str], ...]) -> str:
+    """The same of a model's name, or of a jury's, which are joined by "+"; those that lie on a disk are paths."""
+    return "+".join(rewritten(name, rules) for name in names.split("+"))
+
+
 def dataset_info(files: Mapping[str, str]) -> dict[str, Any]:
     """LLaMA-Factory's `dataset_info.json`.
 

@@ -24,6 +24,7 @@ def make_card(
     license_: str | None = None,
     source_license: str | None = None,
     data_files: Mapping[str, Sequence[str]] | None = None,
+    num_left_out: int = 0,
 ) -> str:
     """Markdown with a YAML header.
 
@@ -33,25 +34,25 @@ def make_card(
         license_: of the pairs, by the hub's name for it; None: the header says nothing of it, the text that nobody did.
         source_license: of the videos, in words.
         data_files: Parquet files of the dataset by split, as `load_dataset` shall find them.
+        num_left_out: pairs that are not in them.
     """
     name = name or report.uri.rstrip("/").rpartition("/")[2]
     header = DatasetCardData(
         pretty_name=name,
         license=license_,
-        language=["en"],
+        language=["en"] if report.facts.num_imported < report.facts.num_candidates else None,
         task_categories=["video-text-to-text", "visual-question-answering"],
         tags=["dpo", "preference", "video", "videopasta"],
-        size_categories=[_size(report.facts.num_pairs)],
+        size_categories=[_size(report.facts.num_pairs - num_left_out)],
         configs=[
             {"config_name": "default",
              "data_files": [{"split": split, "path": list(paths)} for split, paths in data_files.items()]}
         ] if data_files else None,
     )  # fmt: skip
-    text = (
-        templates(TEMPLATES)
-        .get_template("card.md.j2")
-        .render(report=report, facts=report.facts, name=name, license=license_, source_license=source_license)
-    )
+    text = templates(TEMPLATES).get_template("card.md.j2").render(
+        report=report, facts=report.facts, name=name, license=license_, source_license=source_license,
+        num_left_out=num_left_out,
+    )  # fmt: skip
     return f"---\n{header.to_yaml()}\n---\n\n{text.strip()}\n"
 
 

@@ -36,7 +36,7 @@ class Facts:
     clips: set[str] = field(default_factory=set)
     num_candidates: int = 0
     num_judged: int = 0
-    """Candidates that passed the guards."""
+    """Candidates with a verdict."""
     num_pairs: int = 0
     by_mode: defaultdict[str, Yield] = field(default_factory=lambda: defaultdict(Yield))
     by_adversary: defaultdict[tuple[str, str], Yield] = field(default_factory=lambda: defaultdict(Yield))
@@ -115,6 +115,11 @@ class Facts:
                 self.plans[side][f"{len(plan['indices'])} frames of {plan['width']}×{plan['height']}"] += 1
 
     @property
+    def num_imported(self) -> int:
+        """Candidates whose answers came of nobody knows what model."""
+        return self.models["response"][""] if "response" in self.models else 0
+
+    @property
     def num_repeated_prompts(self) -> int:
         """Pairs whose question another pair before them has asked too."""
         return self.num_pairs - len(self.prompts)
@@ -133,7 +138,7 @@ class Facts:
     @property
     def funnel(self) -> list[tuple[str, int]]:
         """From candidates to pairs."""
-        return [("candidates", self.num_candidates), ("passed the guards", self.num_judged), ("pairs", self.num_pairs)]
+        return [("candidates", self.num_candidates), ("judged", self.num_judged), ("pairs", self.num_pairs)]
 
     def mean_words(self, side: str) -> float:
         """Of the `chosen` or `rejected` answers of pairs."""

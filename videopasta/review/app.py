@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, cast, get_args
 from urllib.parse import urlencode, urlsplit
@@ -292,7 +293,10 @@ class _Pages:
         path = Path(storage.local_path(uri))
         if not path.is_file():
             return PlainTextResponse("The video is gone.\n", 404)
-        return FileResponse(path, headers={"Cache-Control": "private"})
+        kind = guess_type(path.name)[0] or ""
+        # Rows may name a page or a script, which a browser would take for one of ours.
+        media_type = kind if kind.startswith("video/") else "application/octet-stream"
+        return FileResponse(path, media_type=media_type, headers={"Cache-Control": "private"})
 
     # -- what they share -----------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ class FilmstripMaker:
 
     def make(self, row: Mapping[str, Any]) -> Filmstrips:
         """The filmstrips of a candidate."""
-        plans = {view: plan for view in VIEWS if (plan := row[f"{view}_frame_plan"])}  # an import may know one alone
+        # Of imported pairs one alone may be known.
+        plans: dict[str, Mapping[str, Any]] = {view: plan for view in VIEWS if (plan := row[f"{view}_frame_plan"])}
         key = (row["clip_id"], *((view, FramePlan.from_dict(plan).key) for view, plan in plans.items()))
         if made := self._known(key):
             return made
@@ -52,14 +53,16 @@ class FilmstripMaker:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def _decode(self, row: Mapping[str, Any], plans: Mapping[View, Mapping[str, Any]]) -> Filmstrips:
+    def _decode(self, row: Mapping[str, Any], plans: Mapping[str, Mapping[str, Any]]) -> Filmstrips:
         try:
             clip = self._loader.load(row, plans)
         except VideoError as error:
             return Filmstrips({}, f"{error.reason}: {error.detail}")
         except RuntimeError as error:  # a mistake of ours that this file brings out: the pair can be decided without
             return Filmstrips({}, f"decoder_error: {error}")
-        return Filmstrips({view: tuple(jpeg(frame) for frame in clip.frames[clip.plans[view].key]) for view in plans})
+        return Filmstrips(
+            {view: tuple(jpeg(frame) for frame in clip.frames[clip.plans[view].key]) for view in VIEWS if view in plans}
+        )
 
     def close(self) -> None:
         """End the decoder process."""

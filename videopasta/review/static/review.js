@@ -46,7 +46,7 @@ if (decide) {
     }
   });
 
-  clip.addEventListener("error", () => {
-    document.getElementById("clip-problem").hidden = false;
-  });
+  const tell = () => { document.getElementById("clip-problem").hidden = false; };
+  clip.addEventListener("error", tell);
+  if (clip.error) tell(); // before this script ran
 }
