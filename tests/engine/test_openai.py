@@ -20,17 +20,20 @@ from videopasta.engine.openai import OpenAIEngine, encode_video
 
 @pytest.fixture
 def failing_endpoint():
-    """An HTTP server of ours that answers every request with one status: a stand-in for an endpoint in trouble."""
+    """An HTTP server of ours that answers every request alike: a stand-in for an endpoint in trouble."""
 
     class Handler(BaseHTTPRequestHandler):
         status = 503
+        content_type, content = "application/json", b""
         num_requests = 0
 
         def do_POST(self):
             type(self).num_requests += 1
             self.send_response(self.status)
-            self.send_header("content-length", "0")
+            self.send_header("content-type", self.content_type)
+            self.send_header("content-length", str(len(self.content)))
             self.end_headers()
+            self.wfile.write(self.content)
 
         def log_message(self, *args):
             pass
@@ -59,6 +62,35 @@ def test_a_wrong_key_stops_the_run(failing_endpoint):
     with pytest.raises(openai.AuthenticationError):
         asyncio.run(engine.generate(make_request()))
     assert handler.num_requests == 1
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content"),
+    [
+        ("text/html", b"<html>Sign in: KEY</html>"),
+        ("application/json", b"{half"),
+        ("application/json", b'["KEY"]'),
+        ("application/json", b'{"error": {"message": "no room for KEY"}}'),
+        ("application/json", b'{"choices": null, "error": {"message": "KEY"}}'),
+        ("application/json", b'{"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}'),
+        (
+            "application/json",
+            b'{"choices": [{"message": null}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}',
+        ),
+        ("application/json", b'{"choices": [{"message": {"content": "Yes."}}]}'),
+    ],
+)
+def test_an_answer_that_is_none_fails_its_clip_and_not_the_run(failing_endpoint, monkeypatch, content_type, content):
+    """Status 200 with a page, an error of a gateway, or half of what there should be; the key is not repeated."""
+    handler, base_url = failing_endpoint
+    monkeypatch.setenv("MY_KEY", "hush-hush")
+    handler.status, handler.content_type, handler.content = 200, content_type, content.replace(b"KEY", b"hush-hush")
+    engine = OpenAIEngine(OpenAIModel(model="m", base_url=base_url, api_key_env="MY_KEY"))
+    with pytest.raises(RequestError) as refusal:
+        asyncio.run(engine.generate(make_request()))
+    assert refusal.value.reason == "endpoint_failed"
+    assert base_url in refusal.value.detail
+    assert "hush" not in refusal.value.detail
 
 
 def test_frames_as_images_keep_order_and_content():

@@ -6,12 +6,14 @@ Retries with exponential back-off and their limits are the `openai` client's; th
 import asyncio
 import base64
 import io
+import json
 from fractions import Fraction
 from typing import Any
 
 import aiolimiter
 import av
 import openai
+from openai.types.chat import ChatCompletion
 from PIL import Image
 
 from videopasta.config import OpenAIModel
@@ -83,6 +85,14 @@ class OpenAIEngine:
             retries = f"after {self._config.max_retries} retries"
             text = without(self._key, repr(error))
             raise RequestError("endpoint_failed", f"{self._config.base_url} {retries}: {text}") from None
+        except json.JSONDecodeError as error:
+            raise RequestError("endpoint_failed", f"{self._config.base_url}: the answer is not JSON: {error}") from None
+        if not _is_answer(completion):
+            said = without(self._key, str(completion))[:300]
+            raise RequestError(
+                "endpoint_failed",
+                f"{self._config.base_url}: no answer with a message and token counts (usage), but {said!r}",
+            )
         return _answer(completion, request)
 
     def _encode_once(self, video: Video) -> "asyncio.Task[list[dict[str, Any]]]":
@@ -98,10 +108,18 @@ class OpenAIEngine:
         """See `Engine.close`. Sockets close with the process."""
 
 
+def _is_answer(completion: Any) -> bool:
+    """The client does not look: gateways answer 200 with an error of their own, proxies with a page."""
+    return (
+        isinstance(completion, ChatCompletion)
+        and bool(completion.choices)
+        and completion.choices[0].message is not None
+        and completion.usage is not None
+    )
+
+
 def _answer(completion: Any, request: Request) -> Answer:
     choice, usage = completion.choices[0], completion.usage
-    if usage is None:
-        raise RequestError("endpoint_failed", "an answer without token counts (usage)")
     details = usage.prompt_tokens_details
     places = choice.logprobs.content if choice.logprobs else []
     first = {top.token.strip(): top.logprob for top in reversed(places[0].top_logprobs)} if places else {}
