@@ -7,7 +7,7 @@ A file may end as frames or as a `VideoError`, by the deadline and within the me
 
 crash           anything else came out of the worker, or a detail that a row cannot hold
 hang            the answer came more than `SLACK_S` after the deadline
-over memory     the decoder process was larger than the limit and what it has before its first clip
+over memory     the decoder process was larger than the limit and what it can take until it is killed
 silent partial  frames were accepted that somebody who looks at the whole file would not accept:
                 - a frame is not, pixel for pixel, the one of that index in a plain decode of the whole file from its
                   start, each error raised (after an error: the one of that time),
@@ -28,6 +28,7 @@ import os
 import random
 import resource
 import socket
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -65,8 +66,8 @@ CONFIG = DecodeConfig(
     memory_gib=0.5,
     deadline_s=8.0,
 )
-_EMPTY_PROCESS_MIB = 250
-_MEMORY_MIB = CONFIG.memory_gib * 1024 + _EMPTY_PROCESS_MIB
+_BETWEEN_LOOKS_MIB = 250  # the worker looks 20 times a second, and memory is filled at 4 GB/s
+_MEMORY_MIB = CONFIG.memory_gib * 1024 + _BETWEEN_LOOKS_MIB
 _LONGEST_DETAIL = 4000
 
 
@@ -415,7 +416,11 @@ def numbers(seed: int, first: int, count: int) -> Iterator[str]:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.fuzz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--mutants", type=int, default=300, help="of videos; a fifth as many lists (default 300)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="go on with this one: adds to what --json holds")
@@ -433,12 +438,13 @@ def main() -> None:
     result = fuzz.tally.to_dict()
     for name, value in result.items():
         print(f"{name}: {value if not isinstance(value, list) else len(value)}")
-        if isinstance(value, list):
-            print(*(f"  {one}" for one in value), sep="\n")
+        for finding in value if isinstance(value, list) else ():
+            print(f"  {finding}")
     if args.first and args.json:
         result = merged(json.loads(args.json.read_text()), result)
     whole = {"mutants": args.first + args.mutants, "seed": args.seed, "samples": [one.name for one in fuzz.samples]}
     write_json(args.json, {"machine": machine(), **whole, **result})
+    sys.exit(any(result[kind] for kind in FAULTS))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ class Outcome:
     doubled: int = 0
     """Ids that are there more than once."""
     changed: int = 0
-    """Rows that are not what they are in the unbroken run, or are not in it."""
+    """Rows that are not what they are in the unbroken run, or are not in it; those of the quarantine by file, stage and
+    reason."""
     unaccounted: int = 0
     """Videos neither in candidates nor in quarantine, or in both."""
     leftovers: list[str] = field(default_factory=list)
@@ -84,6 +85,7 @@ class Laboratory:
         if driver.returncode:
             raise RuntimeError(f"the unbroken run failed:\n{output}")
         self._expected = {kind: _rows(folder / "unbroken", kind)[0] for kind in ("candidates", "pairs")}
+        self._quarantine = _quarantine(folder / "unbroken")
 
     def run(self, seed: int, *, per_run: int = 3) -> Outcome:
         """Break a run as the plan of `seed` says, and give its command again until it is done."""
@@ -147,6 +149,9 @@ class Laboratory:
             outcome.doubled += doubled
             outcome.lost += len(expected.keys() - rows.keys())
             outcome.changed += sum(rows[name] != expected.get(name) for name in rows)
+        quarantine = _quarantine(out)
+        outcome.doubled += sum(count > 1 for count in quarantine.values())
+        outcome.changed += len(quarantine.keys() ^ self._quarantine.keys())
         store = PairStore(str(out))
         seen = Counter(Path(uri).name for uri in _uris(store, "candidates") | _uris(store, "quarantine"))
         seen.update(Path(uri).name for uri in _uris(store, "candidates") & _uris(store, "quarantine"))
@@ -161,6 +166,12 @@ def _rows(out: Path, kind: str) -> tuple[dict[str, dict[str, Any]], int]:
     counts = Counter(row["pair_id"] for row in rows)
     by_id = {row["pair_id"]: {key: value for key, value in row.items() if key not in OF_THE_RUN} for row in rows}
     return by_id, sum(count > 1 for count in counts.values())
+
+
+def _quarantine(out: Path) -> Counter[tuple[str, str, str]]:
+    """Uri, stage and reason of each row."""
+    rows = PairStore(str(out)).read("quarantine", ["video_uri", "stage", "reason"]).to_pylist()
+    return Counter((row["video_uri"], row["stage"], row["reason"]) for row in rows)
 
 
 def _uris(store: PairStore, kind: str) -> set[str]:

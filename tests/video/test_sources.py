@@ -209,6 +209,16 @@ def test_web_server_in_trouble_or_up_to_something_has_its_reason(
     assert asked == [path]
 
 
+def test_web_server_in_trouble_is_asked_again(server: tuple[str, list[str]]):
+    """`attempts` times, then it is a row."""
+    host, asked = server
+    config = DecodeConfig(attempts=2, sources=SourcesConfig(schemes=("http",), hosts=(host,)))
+    with DecodeWorker(config) as worker, pytest.raises(VideoError) as caught:
+        worker.decode(ClipRequest(f"http://{host}/broken", None, None, {"dense": UniformPlan()}, config))
+    assert caught.value.reason == Reason.FETCH_FAILED
+    assert asked == ["/broken", "/broken"]
+
+
 @pytest.mark.parametrize("name", ["localhost", "2130706433", "127.1", "0x7f000001"])
 def test_name_that_leads_into_the_machine_is_not_followed(server: tuple[str, list[str]], name: str):
     """Also one that the operator named: names are other people's, and change."""

@@ -5,6 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from tests.bad_videos import allowing, silent_server
 from tests.clips import make_clip
+from videopasta import scratch
 from videopasta.config.video import DecodeConfig, NativePlan, UniformPlan
 from videopasta.video import ClipRequest, DecodeWorker, Reason, VideoError, decode_clip
 from videopasta.video.worker import receive_answer, send_answer
@@ -135,7 +137,7 @@ def test_death_between_clips_is_no_clips_fault(good: str):
 
 
 def test_clip_whose_decoder_was_killed_is_tried_again(good: str):
-    """Memory was short, say: the clip is no worse for it. A second death is its row, with how often."""
+    """Memory was short, say: the clip is no worse for it."""
     config = DecodeConfig(deadline_s=20.0)
     with DecodeWorker(config) as worker:
         worker.decode(request(good, config))
@@ -162,12 +164,18 @@ def test_decoder_retires_after_its_share(good: str):
 
 def test_close_ends_the_decoder(good: str):
     """Nothing stays behind, neither process nor scratch files."""
-    config = DecodeConfig()
+
+    def scratch_folders() -> set[Path]:
+        return set(Path(tempfile.gettempdir()).glob(f"{scratch.prefix('decode')}*"))
+
+    config, before = DecodeConfig(), scratch_folders()
     worker = DecodeWorker(config)
     worker.decode(request(good, config))
     pid = worker.pid
+    assert scratch_folders() > before
     worker.close()
     assert wait_until_dead(pid)
+    assert scratch_folders() <= before
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -175,7 +183,7 @@ def test_decoder_dies_with_its_parent(tmp_path: Path, silent: str, stopped: bool
     """The parent is killed while its decoder hangs (even stopped): the decoder goes as well."""
     script = (
         "import sys, threading, time\n"
-        "from tests.bad_videos import allowing, allowing\n"
+        "from tests.bad_videos import allowing\n"
         "from videopasta.config.video import UniformPlan\n"
         "from videopasta.video import ClipRequest, DecodeWorker\n"
         "config = allowing(sys.argv[1], deadline_s=60)\n"

@@ -123,8 +123,8 @@ class SourcesConfig(Frozen):
     """Kinds of places. `file` is local. Others of fsspec, `http` and `https` are read when named here."""
     hosts: tuple[str, ...] = ()
     """Hosts (`name` or `name:port`, as written in the uri) that `http://` and `https://`, and S3's and Google's
-    `endpoint_override=`, may name. A name must lead to public addresses; a private one is allowed by writing the
-    address itself. Redirects are not followed."""
+    `endpoint_override=`, may name. A name behind `http(s)://` must lead to public addresses; a private one is allowed
+    by writing the address itself. Redirects are not followed there."""
 
     @field_validator("roots")
     @classmethod
