@@ -8,7 +8,8 @@
     GET  /pairs/ID/clip             the video file
     GET  /progress?FILTERS          counts and agreement; POST /export writes reviews/decisions.parquet
 
-Pages name pairs, never files: what can be opened is what the rows name and `decode.sources` lets be read.
+Pages name pairs, never files: what can be opened is what the rows name, of local files and buckets
+(docs/security.md).
 """
 
 import hmac
