@@ -2,7 +2,7 @@
 
 Equal requests get equal answers, whoever asks and whenever, so that two runs can be compared row by row. It says
 nothing about models; everything that asks it - engine, actors, stages, prompts, seeds - is the real thing. A request
-with a white frame is poison: the process that sent it is killed.
+with a white frame is poison: the process that sent it is killed. One with a black frame is never answered.
 """
 
 import base64
@@ -47,8 +47,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        if _is_poison(json.loads(body)):
+        brightness = _brightness(json.loads(body))
+        if brightness > 250:
             _kill_owner_of(self.client_address[1])
+            return
+        if brightness < 2:
+            self.rfile.read(1)  # until whoever asked is gone
             return
         time.sleep(LATENCY_S)
         answer = json.dumps(_completion(json.loads(body), random.Random(hashlib.sha256(body).digest()))).encode()
@@ -62,12 +66,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-def _is_poison(request: dict) -> bool:
+def _brightness(request: dict) -> float:
+    """Of the first frame, 0 to 255; in the middle where there is none."""
     first = request["messages"][0]["content"][0]
     if first["type"] != "image_url":
-        return False
+        return 128
     image = Image.open(io.BytesIO(base64.b64decode(first["image_url"]["url"].partition(",")[2])))
-    return ImageStat.Stat(image).mean[0] > 250
+    return ImageStat.Stat(image.convert("L")).mean[0]
 
 
 def _kill_owner_of(port: int) -> None:

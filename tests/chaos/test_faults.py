@@ -52,14 +52,14 @@ def start(folder, ray_folder):
     return run
 
 
-def write_white_clip(path: Path) -> None:
-    """Poison: see `endpoint.py`."""
+def write_plain_clip(path: Path, brightness: int) -> None:
+    """White (255) is poison, black (0) is never answered: see `endpoint.py`."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width = stream.height = 84
         for _ in range(40):
-            white = av.VideoFrame.from_ndarray(np.full((84, 84, 3), 255, np.uint8), format="rgb24")
-            container.mux(stream.encode(white))
+            frame = av.VideoFrame.from_ndarray(np.full((84, 84, 3), brightness, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
@@ -78,18 +78,26 @@ def names(store: PairStore, kind: str) -> set[str]:
     return {Path(uri).name for row in store.read(kind, ["video_uris"]).to_pylist() for uri in row["video_uris"]}
 
 
-def test_a_clip_that_kills_its_engine_is_given_up_and_the_others_are_not(start, folder, tmp_path):
-    """The actor is killed while it works on the white clip, three times; the rest is done."""
+@pytest.mark.parametrize(
+    ("brightness", "reason", "deadline_s"),
+    [(255, "engine_died", 3600), pytest.param(0, "deadline", 15, marks=pytest.mark.slow)],
+)
+def test_a_clip_that_ends_its_engine_is_given_up_and_the_others_are_not(
+    start, folder, tmp_path, brightness, reason, deadline_s
+):
+    """Three times the actor is killed while it works on the clip, or waits for it in vain; the rest is done."""
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()
     for path in (folder / "videos").iterdir():
         (videos / path.name).symlink_to(path)
-    write_white_clip(videos / "poison.mp4")
-    code, output = finish(start(videos, out))
+    write_plain_clip(videos / "poison.mp4", brightness)
+    # Of both roles: they share a pool as long as their settings are equal.
+    settings = (f"{model}.pool.deadline_s={deadline_s}" for model in ("query_model", "response_model"))
+    code, output = finish(start(videos, out, *settings))
     assert code == 0, output
     store = PairStore(str(out))
     (row,) = store.read("quarantine").to_pylist()
-    assert (Path(row["video_uri"]).name, row["stage"], row["reason"]) == ("poison.mp4", "query", "engine_died")
+    assert (Path(row["video_uri"]).name, row["stage"], row["reason"]) == ("poison.mp4", "query", reason)
     assert row["detail"].startswith("3 times")
     assert names(store, "candidates") == {f"{number}.mp4" for number in range(8)}
 
