@@ -78,6 +78,8 @@ def test_a_wrong_key_stops_the_run(failing_endpoint):
             b'{"choices": [{"message": null}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}',
         ),
         ("application/json", b'{"choices": [{"message": {"content": "Yes."}}]}'),
+        ("application/json", b'{"choices": [{"message": {"content": "Yes."}}], "usage": {"prompt_tokens": null}}'),
+        ("application/json", b'{"choices": ["Yes."], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}'),
     ],
 )
 def test_an_answer_that_is_none_fails_its_clip_and_not_the_run(failing_endpoint, monkeypatch, content_type, content):

@@ -13,7 +13,6 @@ from typing import Any
 import aiolimiter
 import av
 import openai
-from openai.types.chat import ChatCompletion
 from PIL import Image
 
 from videopasta.config import OpenAIModel
@@ -87,13 +86,15 @@ class OpenAIEngine:
             raise RequestError("endpoint_failed", f"{self._config.base_url} {retries}: {text}") from None
         except json.JSONDecodeError as error:
             raise RequestError("endpoint_failed", f"{self._config.base_url}: the answer is not JSON: {error}") from None
-        if not _is_answer(completion):
+        try:
+            return _answer(completion, request)
+        except (AttributeError, LookupError, TypeError):
+            # The client looks at nothing: gateways answer 200 with an error of their own, proxies with a page.
             said = without(self._key, str(completion))[:300]
             raise RequestError(
                 "endpoint_failed",
                 f"{self._config.base_url}: no answer with a message and token counts (usage), but {said!r}",
-            )
-        return _answer(completion, request)
+            ) from None
 
     def _encode_once(self, video: Video) -> "asyncio.Task[list[dict[str, Any]]]":
         """All requests about a video send the same bytes: encoded once, and known to the server's prefix cache."""
@@ -108,16 +109,6 @@ class OpenAIEngine:
         """See `Engine.close`. Sockets close with the process."""
 
 
-def _is_answer(completion: Any) -> bool:
-    """The client does not look: gateways answer 200 with an error of their own, proxies with a page."""
-    return (
-        isinstance(completion, ChatCompletion)
-        and bool(completion.choices)
-        and completion.choices[0].message is not None
-        and completion.usage is not None
-    )
-
-
 def _answer(completion: Any, request: Request) -> Answer:
     choice, usage = completion.choices[0], completion.usage
     details = usage.prompt_tokens_details
@@ -127,8 +118,8 @@ def _answer(completion: Any, request: Request) -> Answer:
         text=(choice.message.content or "").strip(),
         finish_reason=choice.finish_reason,
         usage=Usage(
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
+            prompt_tokens=int(usage.prompt_tokens),
+            completion_tokens=int(usage.completion_tokens),
             cached_tokens=(details.cached_tokens or 0) if details else 0,
         ),
         tokens=tuple(
