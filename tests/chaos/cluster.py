@@ -77,7 +77,7 @@ class LocalCluster:
         self.add_node()
 
     def press_stores(self, *, seconds: float) -> None:
-        """Fill most of every node's object store with objects of another job."""
+        """Fill most of the object stores of two nodes, the head may be one, with objects of another job."""
         environment = os.environ | {"RAY_ADDRESS": self.address}
         subprocess.run([sys.executable, "-c", _BALLAST, str(seconds)], check=True, capture_output=True, env=environment)
 

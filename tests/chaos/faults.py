@@ -37,7 +37,7 @@ class Kind(StrEnum):
     DISK_FULL = "disk_full"
     """The disk of the output is full until the run has ended over it."""
     STORE_PRESSURE = "store_pressure"
-    """For three seconds somebody else's objects fill most of every node's object store."""
+    """For three seconds somebody else's objects fill most of the object stores of two nodes."""
 
 
 _OF_DECODING = frozenset({Kind.DECODER, Kind.DECODE_ACTOR})
