@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from videopasta import storage
-from videopasta.config import EvaluateConfig, GenerateConfig, OpenAIModel, VllmModel, load_config
+from videopasta.config import EvaluateConfig, GenerateConfig, OpenAIModel, TrainConfig, VllmModel, load_config
+from videopasta.config.serve import ServeConfig
 from videopasta.engine.models import check_model, local_path, remote_code_warnings, revision_of
 from videopasta.errors import UserError
 
@@ -88,13 +89,13 @@ def test_models_with_code_of_their_own_are_named():
 
 def test_shipped_configurations_trust_the_code_of_one_model_alone():
     """The paper's query writer, which needs it."""
+    kinds = {"dpo": TrainConfig, "evaluate": EvaluateConfig, "serve": ServeConfig}
     trusted = set()
     for file in (None, *sorted((REPOSITORY / "configs").glob("*.yaml"))):
-        kind = EvaluateConfig if file and file.name.startswith("evaluate") else GenerateConfig
-        if file and file.name.startswith("dpo"):
-            continue
-        config = load_config(kind, file)
-        models = [config.model] if kind is EvaluateConfig else [config.query_model, config.response_model]
-        models += [] if kind is EvaluateConfig else config.judge_model
+        config = load_config(kinds.get(file.name.partition("_")[0] if file else "", GenerateConfig), file)
+        if isinstance(config, GenerateConfig):
+            models = [config.query_model, config.response_model, *config.judge_model]
+        else:
+            models = [] if isinstance(config, TrainConfig) else [config.model]  # a training has no such setting
         trusted |= {one.model for one in models if isinstance(one, VllmModel) and one.trust_remote_code}
     assert trusted == {"OpenGVLab/InternVL2_5-38B"}

@@ -163,8 +163,8 @@ def test_nothing_outlives_the_time_limit(tmp_path: Path):
     started = tmp_path / "pid"
     program = f"import subprocess,time; p=subprocess.Popen(['sleep','60']); open('{started}','w').write(str(p.pid)); "
     program += "print('so far', flush=True); time.sleep(60)"
-    log, problem = runner._run([sys.executable, "-c", program], 3.0, tmp_path / "log")
-    assert problem == "not done after 3 s"
+    log, problem = runner._run([sys.executable, "-c", program], 10.0, tmp_path / "log")
+    assert problem == "not done after 10 s"
     assert log.strip() == "so far"
     pid = int(started.read_text())
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
