@@ -76,7 +76,7 @@ def service(clips: Path, tmp_path_factory: pytest.TempPathFactory, ray_folder: P
             url=f"http://127.0.0.1:{port}", video=video, expected=expected, process=process, folder=folder, port=port
         )
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(120)
         assert process.returncode == 0, (folder / "log.txt").read_text()
     finally:
         if process.poll() is None:

@@ -61,7 +61,10 @@ def run(config: ServeConfig, tell: Callable[[str], None], *, dashboard: bool = F
                 f"the service does not start: {error}. The replicas' logs are in Ray's session folder, serve/"
             ) from error
         finally:
-            serve.delete(NAME)  # a Ray made here ends with the rest
+            if is_local:
+                serve.shutdown()  # with its controller and proxy alive, the Ray made here would drain for half a minute
+            else:
+                serve.delete(NAME)
 
 
 def _check_free(http: HttpConfig) -> None:
