@@ -1,5 +1,6 @@
 """Shared by all tests: where the real clips lie, and homes of their own for Ray and the tiny models."""
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ REAL_CLIPS = REPOSITORY.parent / "shared" / "data" / "videos"
 
 # Ray writes a token below HOME, the tiny models are cached there; both must be set before either is imported.
 _HOME = tempfile.mkdtemp(prefix="videopasta-home-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ["HOME"] = _HOME
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -1,6 +1,7 @@
 """The pages as a browser without JavaScript has them."""
 
 import io
+import json
 import re
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 
 from tests.clips import read_number
 from tests.review.folders import MODES, make_folder
+from videopasta.config import SourcesConfig
 from videopasta.errors import UserError
 from videopasta.review.app import Review, make_app
 from videopasta.review.catalogue import Catalogue
@@ -345,3 +347,13 @@ def test_a_folder_of_another_version_is_told(tmp_path: Path):
     run.write_text(run.read_text().replace('"schema_version": 2', '"schema_version": 1'))
     with pytest.raises(UserError, match="written as schema 1, this is 2"):
         Catalogue(folder)
+
+
+def test_a_folder_does_not_say_what_may_be_opened(tmp_path: Path):
+    """Its run.json may be a stranger's, and name hosts that only this machine reaches."""
+    folder = make_folder(tmp_path, num_clips=1)
+    run_file = Path(folder) / "run.json"
+    run = json.loads(run_file.read_text())
+    run["fingerprint"]["config"]["decode"]["sources"] = {"schemes": ["http"], "hosts": ["169.254.169.254"]}
+    run_file.write_text(json.dumps(run))
+    assert Catalogue(folder).decode.sources == SourcesConfig()

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from videopasta import storage
-from videopasta.config import DecodeConfig
 from videopasta.evaluate.compare import Change, Comparison, compare, percent, points
 from videopasta.evaluate.questions import LETTERS
 from videopasta.evaluate.run import Evaluation, read_evaluation
 from videopasta.evaluate.scores import Cell, mode_names
 from videopasta.pages import templates
-from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip
+from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip, recorded_decode
 from videopasta.video import VideoError
 
 NUM_CHANGED = 10
@@ -208,7 +207,7 @@ def _curves(after: Evaluation) -> str | None:
 
 def _changed(made: Comparison, before: Evaluation, after: Evaluation) -> list[ChangedAnswer]:
     olds, news = ({row["question_id"]: row for row in one.answers} for one in (before, after))
-    loader = FrameLoader(DecodeConfig.model_validate(after.fingerprint["config"]["decode"]))
+    loader = FrameLoader(recorded_decode(after.fingerprint))
     try:
         return [
             _changed_answer(one.better, one.way, olds[one.question_id], news[one.question_id], loader)

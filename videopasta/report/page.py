@@ -11,10 +11,9 @@ from videopasta.errors import UserError
 from videopasta.pages import templates
 from videopasta.pairs.reviews import read_reviews
 from videopasta.pairs.store import PairStore
-from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip
+from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip, recorded_decode
 from videopasta.report.facts import COLUMNS, Effort, Facts, effort_of
 from videopasta.review.agreement import Agreement, agreement
-from videopasta.review.catalogue import decode_config
 from videopasta.review.differences import Part, differing_words
 from videopasta.video import VideoError
 
@@ -124,7 +123,7 @@ def _samples(folder: str, count: int, seed: int) -> tuple[list[Sample], list[Sam
         for row in table.to_pylist()
         if row["pair_id"] in wanted
     }
-    loader = FrameLoader(decode_config(store.require_run()))
+    loader = FrameLoader(recorded_decode(store.require_run()["fingerprint"]))
     try:
         made = {kind: [_sample(rows[pair_id], loader) for pair_id in ids] for kind, ids in drawn.items()}
     finally:

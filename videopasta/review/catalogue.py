@@ -4,18 +4,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from videopasta.config import DecodeConfig
 from videopasta.errors import UserError
 from videopasta.pairs.store import PairStore
+from videopasta.pictures import recorded_decode
 from videopasta.review.queue import Entry
 
 _COLUMNS = ("pair_id", "failure_mode", "adversary", "accepted", "drop_reason", "verdict")
 _NUM_SHARDS = 4  # kept in memory, for who pages back and forth
-
-
-def decode_config(run: Mapping[str, Any]) -> DecodeConfig:
-    """How the videos of a folder are read, from its run.json; an imported one may say nothing of it."""
-    return DecodeConfig.model_validate(run["fingerprint"].get("config", {}).get("decode", {}))
 
 
 class Catalogue:
@@ -28,7 +23,7 @@ class Catalogue:
             UserError: `out` is no folder of pairs, or holds no candidates.
         """
         store = PairStore(out)
-        self.decode = decode_config(store.require_run())
+        self.decode = recorded_decode(store.require_run()["fingerprint"])
         self.entries: dict[str, Entry] = {}
         self._places: dict[str, tuple[str, int]] = {}
         for name, table in store.read_shards("candidates", _COLUMNS):
