@@ -54,6 +54,8 @@ class PairsServiceConfig(Frozen):
     `PairOptions` (serve/pair_jobs.py) names; where videos may lie is `decode.sources` of the service."""
     max_running: int = Field(default=1, ge=1)
     """Jobs at a time; others wait. Each has pools of its own, beside the model that is served."""
+    max_waiting: int = Field(default=100, ge=1)
+    """Jobs that may wait; more are refused with 429."""
     max_videos: int = Field(default=10_000, ge=1)
     """Videos of one job."""
 
