@@ -155,9 +155,10 @@ def test_a_key_is_one_order_of_one_client(site: SimpleNamespace, root: Path):
 def test_orders_and_ends_are_whole_when_their_client_goes_away(site: SimpleNamespace, root: Path):
     """Left in the middle, a job is done all the same; cancelled twice and left, it ends once, with all it committed."""
 
-    async def left(asking: Coroutine) -> None:
+    async def left(asking: Coroutine, file: Path) -> None:
         task = asyncio.create_task(asking)
-        await asyncio.sleep(0.001)
+        while not file.exists():
+            await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
@@ -165,13 +166,13 @@ def test_orders_and_ends_are_whole_when_their_client_goes_away(site: SimpleNames
     async def ask() -> None:
         jobs = PairJobs(config_of(site, root), site.environment)
         whole = PairOrder(videos=tuple(site.videos))
-        await left(jobs.order(whole, client="a", key="k"))
+        await left(jobs.order(whole, client="a", key="k"), root)
         job = await jobs.order(whole, client="a", key="k")
         assert sum(jobs.counts().values()) == 1
         while not job.num_clips_done:
             await asyncio.sleep(0.1)
             job = await jobs.look(job.id)
-        await left(jobs.cancel(job.id))
+        await left(jobs.cancel(job.id), root / job.id / "ended.json")
         first, second = await asyncio.gather(jobs.cancel(job.id), jobs.cancel(job.id))
         assert first.status == "cancelled"
         assert first == second == await jobs.look(job.id)
