@@ -3,12 +3,15 @@
 import asyncio
 import json
 import math
+from collections.abc import AsyncGenerator
 
 import pytest
 from starlette.testclient import TestClient
 
 from tests.serve.chats import AUTHORIZED, OTHER_TOKEN, TOKEN, Scripted, chat, make_service, user, video_message
 from videopasta.engine import EngineDead, RequestError
+from videopasta.serve.app import Said
+from videopasta.serve.reading import Question
 from videopasta.telemetry import Sample
 from videopasta.video import Reason, VideoError
 
@@ -201,6 +204,63 @@ def test_a_request_that_never_ends_is_given_up():
 
     assert asyncio.run(status_of({"type": "http.request", "body": b"{", "more_body": True})) == 408
     assert asyncio.run(status_of({"type": "http.request", "body": json.dumps(chat()).encode()})) == 200
+
+
+def test_bodies_in_flight_are_bounded_together():
+    """429 for one that would be too much beside another, which is answered; afterwards there is room."""
+    seen = []
+
+    class Asking(Scripted):
+        async def answer(self, question: Question) -> AsyncGenerator[Said]:
+            if not seen:
+                seen.append(client.post(CHAT, json=chat(user("b" * 700))))  # while this one is in flight
+            async for part in super().answer(question):
+                yield part
+
+    client = client_of(Asking(), limits={"body_mib": 0.001, "bodies_mib": 0.0012})
+    assert client.post(CHAT, json=chat(user("a" * 700))).status_code == 200
+    assert (seen[0].status_code, seen[0].headers["retry-after"]) == (429, "1")
+    assert client.post(CHAT, json=chat(user("a" * 700))).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_ends_its_answer(stream: bool):
+    """In the middle of it, as Ray Serve tells of it; or, of a stream, as plain ASGI does."""
+
+    class Endless(Scripted):
+        async def answer(self, question: Question) -> AsyncGenerator[Said]:
+            try:
+                while True:
+                    yield "and then "
+                    await asyncio.sleep(0.001)
+            finally:
+                self.was_left = True
+
+    async def leave(*, is_cancelled: bool) -> bool:
+        backend, told = Endless(), asyncio.Event()
+        coming = [{"type": "http.request", "body": json.dumps(chat(stream=stream)).encode()}]
+
+        async def receive() -> dict:
+            if coming:
+                return coming.pop()
+            await told.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict) -> None:
+            pass
+
+        headers = [(b"authorization", f"Bearer {TOKEN}".encode()), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": CHAT, "query_string": b"", "headers": headers}
+        asking = asyncio.create_task(make_service(backend)(scope, receive, send))
+        await asyncio.sleep(0.05)
+        assert not backend.was_left
+        asking.cancel() if is_cancelled else told.set()
+        await asyncio.wait([asking], timeout=5)
+        await asyncio.sleep(0)
+        return backend.was_left
+
+    assert asyncio.run(leave(is_cancelled=True))
+    assert not stream or asyncio.run(leave(is_cancelled=False))
 
 
 def test_a_client_that_goes_away_is_no_mistake_of_the_service():

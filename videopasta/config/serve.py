@@ -34,6 +34,8 @@ class LimitsConfig(Frozen):
 
     body_mib: float = Field(default=64.0, gt=0)
     """Largest request. A video in base64 takes a third more than its file."""
+    bodies_mib: float = Field(default=1024.0, gt=0)
+    """All requests in flight together. The door takes up to four times as much memory for them."""
     body_s: float = Field(default=60.0, gt=0)
     """Longest time to send one: a connection that broke off in the middle would be in flight for ever."""
     num_frames: int = Field(default=64, ge=2)
@@ -44,6 +46,12 @@ class LimitsConfig(Frozen):
     """Per token, on average; as many may come at once after a quiet minute."""
     in_flight: int = Field(default=64, ge=1)
     """Requests that are answered at the same time, of all tokens."""
+
+    @model_validator(mode="after")
+    def _holds_one(self) -> Self:
+        if self.bodies_mib < self.body_mib:
+            raise ValueError(f"bodies_mib={self.bodies_mib:g} is below body_mib={self.body_mib:g}; raise it")
+        return self
 
 
 class PairsServiceConfig(Frozen):

@@ -261,7 +261,9 @@ async def _told(_: Request, error: Exception) -> Response:
 
 async def _told_by_starlette(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return ApiError(error.status_code, str(error.detail)).response()
+    answer = ApiError(error.status_code, str(error.detail)).response()
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _told_by_pydantic(_: Request, error: Exception) -> Response:

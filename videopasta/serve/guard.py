@@ -6,6 +6,8 @@ Plain ASGI, so that answers stream through it and a client that goes away is hea
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,6 +43,7 @@ class Guard:
         self._app, self._tokens, self._limits, self._room = app, tokens, limits, room
         self._count, self._clock = count, clock
         self._rates: dict[str, Rate] = {}
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -50,6 +53,7 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         started, status = self._clock(), 0
+        body = _Body(asyncio.get_running_loop().time() + self._limits.body_s)
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -60,12 +64,13 @@ class Guard:
         try:
             scope.setdefault("state", {})["client"] = self._let_in(headers)
             try:
-                await self._app(scope, self._bounded(receive), noted)
+                await self._app(scope, partial(self._next_of, body, receive), noted)
             except asyncio.CancelledError:
                 status = status or _CLIENT_LEFT
                 raise
             finally:
                 self._room.leave()
+                self._held -= body.size
         except ApiError as error:
             await error.response()(scope, receive, noted)
         finally:
@@ -100,24 +105,32 @@ class Guard:
     def _too_large(self) -> str:
         return f"over this service's {self._limits.body_mib:g} MiB of one request"
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """The body, which may come without its length, or with a false one, or never to its end."""
-        received, is_whole = 0, False
-        ends_at = asyncio.get_running_loop().time() + self._limits.body_s
+    async def _next_of(self, body: "_Body", receive: Receive) -> Message:
+        """Of the body, which may come without its length, or with a false one, or never to its end."""
+        if body.is_whole:  # what comes now is that the client goes away
+            return await receive()
+        try:
+            async with asyncio.timeout_at(body.ends_at):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, f"the request was not whole in {self._limits.body_s:g} s") from None
+        size = len(message.get("body", b""))
+        body.is_whole = not message.get("more_body", False)
+        body.size += size
+        self._held += size
+        if body.size > self._limits.body_mib * 2**20:
+            raise HTTPException(413, self._too_large)
+        if self._held > self._limits.bodies_mib * 2**20:
+            raise HTTPException(
+                429, f"requests of {self._limits.bodies_mib:g} MiB are in flight; come back", {"Retry-After": "1"}
+            )
+        return message
 
-        async def bounded() -> Message:
-            nonlocal received, is_whole
-            if is_whole:  # what comes now is that the client goes away
-                return await receive()
-            try:
-                async with asyncio.timeout_at(ends_at):
-                    message = await receive()
-            except TimeoutError:
-                raise HTTPException(408, f"the request was not whole in {self._limits.body_s:g} s") from None
-            is_whole = not message.get("more_body", False)
-            received += len(message.get("body", b""))
-            if received > self._limits.body_mib * 2**20:
-                raise HTTPException(413, self._too_large)
-            return message
 
-        return bounded
+@dataclass
+class _Body:
+    """Of one request, as far as it has come."""
+
+    ends_at: float
+    size: int = 0
+    is_whole: bool = False
