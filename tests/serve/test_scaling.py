@@ -2,8 +2,8 @@
 
 import json
 import subprocess
+import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +42,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator
         "deployments": [{"name": "Engine", "autoscaling_config": QUICK}],
     }  # fmt: skip
     file = folder / "serve.yaml"
-    file.write_text(yaml.safe_dump({"http_options": {"port": port}, "applications": [application]}))
+    file.write_text(
+        yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application]})
+    )
     with started_head(
         folder, ray_folder / "s", RAY_TOKEN, arguments=["--num-cpus=8"], **SECURED, PYTHONPATH=str(REPOSITORY)
     ) as head:
@@ -107,19 +109,25 @@ def test_another_replica_comes_with_requests_and_goes_without(site: SimpleNamesp
     assert all(ready)
 
 
-@pytest.mark.parametrize("is_its_port", [True, False])
-def test_a_serve_that_runs_keeps_its_address_and_its_route(site: SimpleNamespace, is_its_port: bool):
+def test_a_serve_that_runs_keeps_its_address_and_its_applications(site: SimpleNamespace):
     """A second service there is refused, with what is in its way and where; the first answers on."""
-    port = site.port if is_its_port else site.port + 1
-    words = ["--config", "configs/serve_tiny.yaml", "--set", f"http.port={port}"]
-    told = subprocess.run(
-        [RAY_COMMAND.with_name("videopasta"), "serve", *words],
-        env={**site.environment, "VIDEOPASTA_SERVE_TOKEN": TOKEN, "COLUMNS": "500"},
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert told.returncode == 1, told.stdout + told.stderr
-    expected = (
-        'being used by application "clips"' if is_its_port else f"runs at http://127.0.0.1:{site.port}, and stays"
-    )
-    assert expected in told.stderr
+    until(lambda: is_ready(site), 120)
+    there = f"http://127.0.0.1:{site.port}"
+    serving = [RAY_COMMAND.with_name("videopasta"), "serve", "--config", "configs/serve_tiny.yaml", "--set"]
+    same_name = "import ray; from videopasta.config.serve import HttpConfig; from videopasta.serve import server; "
+    same_name += f"ray.init('auto'); server._check_serve(HttpConfig(port={site.port}), 'clips')"
+    for command, words in (
+        ([*serving, f"http.port={site.port + 1}"], f"Ray Serve runs at {there}, and stays there. Set http.host="),
+        ([*serving, f"http.port={site.port}"], 'Prefix / is being used by application "clips"'),
+        (
+            [sys.executable, "-c", same_name],
+            f"on this Ray a service runs at {there}, and this one would take its place",
+        ),
+    ):
+        told = subprocess.run(
+            command, env={**site.environment, "VIDEOPASTA_SERVE_TOKEN": TOKEN}, cwd=REPOSITORY, capture_output=True,
+            text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert told.returncode, told.stdout
+        assert words in " ".join(told.stderr.split()), told.stderr
     assert is_ready(site)
