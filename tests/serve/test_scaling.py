@@ -1,9 +1,11 @@
 """The application as `serve run` and KubeRay start it, under another name, on a Ray of several CPUs that was there."""
 
+import copy
 import json
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,9 +43,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator
         "name": "clips", "route_prefix": "/", "import_path": "videopasta.serve.deployments:build", "args": config,
         "deployments": [{"name": "Engine", "autoscaling_config": QUICK}],
     }  # fmt: skip
+    late = copy.deepcopy({**application, "name": "late", "route_prefix": "/late"})
+    late["args"]["model"]["pool"] |= {"deadline_s": 0.001, "max_size": 1}
+    del late["deployments"]
     file = folder / "serve.yaml"
     file.write_text(
-        yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application]})
+        yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application, late]})
     )
     with started_head(
         folder, ray_folder / "s", RAY_TOKEN, arguments=["--num-cpus=8"], **SECURED, PYTHONPATH=str(REPOSITORY)
@@ -107,6 +112,20 @@ def test_another_replica_comes_with_requests_and_goes_without(site: SimpleNamesp
         assert all(client.result() for client in clients)
     until(lambda: ready.append(is_ready(site)) or num_replicas(site) == 1, 60)
     assert all(ready)
+
+
+def test_an_answer_that_is_late_is_given_up(site: SimpleNamespace):
+    """504 at the deadline of the model's pool, which counts from the request on; here below a route of its own."""
+    until(lambda: is_ready(site), 120)
+
+    def asked() -> str | None:
+        try:
+            get(f"{site.url}/late/v1/chat/completions", TOKEN, chat())
+        except urllib.error.HTTPError as error:
+            return json.load(error)["error"]["code"] if error.code == 504 else None
+        return None
+
+    until(lambda: asked() == "deadline", 60)
 
 
 def test_a_serve_that_runs_keeps_its_address_and_its_applications(site: SimpleNamespace):

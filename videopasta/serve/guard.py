@@ -53,7 +53,7 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         started, status = self._clock(), 0
-        body = _Body(asyncio.get_running_loop().time() + self._limits.body_s)
+        body = _Body()
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -109,6 +109,8 @@ class Guard:
         """Of the body, which may come without its length, or with a false one, or never to its end."""
         if body.is_whole:  # what comes now is that the client goes away
             return await receive()
+        if body.ends_at is None:
+            body.ends_at = asyncio.get_running_loop().time() + self._limits.body_s
         try:
             async with asyncio.timeout_at(body.ends_at):
                 message = await receive()
@@ -131,6 +133,7 @@ class Guard:
 class _Body:
     """Of one request, as far as it has come."""
 
-    ends_at: float
+    ends_at: float | None = None
+    """None: nobody has asked for it yet, and where a route has no use for it nobody may until its answer is sent."""
     size: int = 0
     is_whole: bool = False
