@@ -275,6 +275,14 @@ def test_dropped_candidates_can_be_looked_at(browser: TestClient):
     assert "no judge saw it" in page.text
 
 
+def test_the_progress_says_what_kappa_wants(browser: TestClient):
+    """Looked at are what the judge accepted, unless one asks for the others: of one word alone there is no kappa."""
+    link = 'href="/?shown=dropped"'
+    assert link not in browser.get("/progress").text
+    browser.post(browser.get("/").url, data={"action": "accept"})
+    assert link in browser.get("/progress").text
+
+
 def test_a_video_that_is_gone_or_another_is_told(tmp_path: Path):
     """The pair can still be decided."""
     made = make_review(make_folder(tmp_path, num_clips=2), tmp_path)
