@@ -120,11 +120,16 @@ def ablate(
     ],
     train_config: Annotated[Path, typer.Option(help="YAML file of the trainings")],
     evaluate_config: Annotated[Path, typer.Option(help="YAML file of the evaluations")],
+    dry_run: DryRun = False,
 ) -> None:
     """Train with the pairs of one failure mode at a time, and with all: the paper's Table 2. Continues where it was."""
     from videopasta.evaluate import ablation
 
     folder = _local(out)
+    if dry_run:
+        told = ablation.describe(pairs, questions, folder, train_config, evaluate_config)
+        console.print(told, highlight=False, markup=False)
+        return
     console.print(ablation.ablate(pairs, questions, folder, train_config, evaluate_config, console))
     console.print(f"{folder / 'ablation.md'}", highlight=False)
 
