@@ -115,8 +115,8 @@ def test_profile_is_read_as_it_was_written(tmp_path: Path):
 
 def test_a_dry_calibration_says_what_it_would_run(tmp_path: Path):
     """Fewer clips than it may take where there are no more, and pools that stay at their smallest."""
-    for name in ("a", "b"):
-        make_clip(tmp_path / f"{name}.mp4", num_frames=20)
+    for num_frames in (20, 22):
+        make_clip(tmp_path / f"{num_frames}.mp4", num_frames=num_frames)
     wide = load_config(GenerateConfig, REPOSITORY / "configs/ci_random.yaml", ["decode_pool.max_size=9"])
     assert describe(str(tmp_path), TINY, 24).startswith("2 of 2 clips, whose pairs are thrown away\ndecode: ")
     assert "decode: pyav, 1 to 1 actors" in describe(str(tmp_path), wide, 1)
