@@ -39,7 +39,7 @@ def ray_session(*, dashboard: bool = False, num_cpus: int | None = None) -> Iter
     """
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        _close_to_others()
+        close_to_others()
     import ray
     import ray.data
 
@@ -70,7 +70,7 @@ def ray_session(*, dashboard: bool = False, num_cpus: int | None = None) -> Iter
         ray.shutdown()
 
 
-def _close_to_others() -> None:
+def close_to_others() -> None:
     """Let a Ray that is started in this process listen on loopback alone, and ask for a token.
 
     What is set stays: threads of a Ray that was left read the token once more, and a later one takes it over.

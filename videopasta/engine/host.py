@@ -29,7 +29,7 @@ METRICS = (
 )
 T = TypeVar("T")
 MAX_STARTS = 5
-"""An engine that was started so often without finishing one clip is no clip's fault."""
+"""An engine that ended so often before it had begun one clip is no clip's fault."""
 
 
 class Process(NamedTuple):
@@ -48,8 +48,10 @@ class Attempts:
         self._last_words: dict[str, tuple[str, str]] = {}
         self._processes: dict[str, Sequence[Process]] = {}
 
-    def begin(self, key: str) -> int:
-        """Note that it begins now; how often it had begun before without coming to an end."""
+    def begin(self, key: str, *, ends: str | None = None) -> int:
+        """Note that it begins now, by which `ends` came to an end; how often it had begun before without an end."""
+        if ends is not None:
+            self.end(ends)
         self._open[key] += 1
         return self._open[key] - 1
 
@@ -61,11 +63,10 @@ class Attempts:
         """Note why the engine is ended under it."""
         self._last_words[key] = reason, detail
 
-    def end(self, *keys: str) -> None:
-        """Note that they came to an end, well or with a reason."""
-        for key in keys:
-            self._open.pop(key, None)
-            self._last_words.pop(key, None)
+    def end(self, key: str) -> None:
+        """Note that it came to an end, well or with a reason."""
+        self._open.pop(key, None)
+        self._last_words.pop(key, None)
 
     def runs_on(self, key: str, processes: Sequence[Process]) -> None:
         """Note the processes of an engine beside its actor's own."""
@@ -107,7 +108,7 @@ class EngineHost:
             leave: ends this process, so that Ray starts the actor anew.
 
         Raises:
-            RuntimeError: it was started `MAX_STARTS` times and ended each time before it had finished a clip, or it is
+            RuntimeError: it was started `MAX_STARTS` times and ended each time before it had begun a clip, or it is
             over `recycle_above_gib` from its start.
             Exception: what `start` raises the first time. Later it may be what a killed predecessor left: tried again.
         """
@@ -119,14 +120,14 @@ class EngineHost:
         num_starts = ray.get(attempts.begin.remote(self._start_key))
         if num_starts >= MAX_STARTS:
             raise RuntimeError(
-                f"the engine was started {num_starts} times and ended each time before it had finished a clip; its log "
-                "in Ray's folder says why. Often it is memory: give the pool more, or lower clips_in_flight"
+                f"the engine was started {num_starts} times and ended each time before it had begun a clip; its log in "
+                "Ray's folder says why. Often it is memory: give the pool more"
             )
         _kill(ray.get(attempts.left_behind.remote(self._start_key)), context.get_node_id())
         try:
             self.engine = start()
         except Exception:
-            if num_starts:
+            if context.was_current_actor_reconstructed:
                 logging.getLogger(__name__).exception("the engine does not start again")
                 self._leave()
             raise
@@ -152,14 +153,15 @@ class EngineHost:
         """
         times, words = await self._attempts.unfinished.remote(key)
         if times >= self._pool.attempts:
-            await self._attempts.end.remote(key, self._start_key)
+            await self._attempts.end.remote(key)
             reason, detail = words or ("engine_died", "without a word")
             raise RequestError(reason, f"{times} times, at last while the engine worked on this clip alone: {detail}")
         if self._is_too_large():
             async with self._turns.turn(alone=True):
                 self._leave()
         async with self._turns.turn(alone=times > 0):
-            await self._attempts.begin.remote(key)
+            # With it the start is over: if the engine ends now, this clip and those beside it are charged with it.
+            await self._attempts.begin.remote(key, ends=self._start_key)
             try:
                 async with asyncio.timeout(self._pool.deadline_s) as limit:
                     result = await work(self.engine)
@@ -175,9 +177,9 @@ class EngineHost:
                 self._leave()
                 raise
             except RequestError:
-                await self._attempts.end.remote(key, self._start_key)
+                await self._attempts.end.remote(key)
                 raise
-        await self._attempts.end.remote(key, self._start_key)
+        await self._attempts.end.remote(key)
         return result
 
     def _is_too_large(self) -> bool:
