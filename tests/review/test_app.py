@@ -298,6 +298,20 @@ def test_a_video_that_is_gone_or_another_is_told(tmp_path: Path):
     made.decisions.close()
 
 
+def test_a_video_that_is_there_again_is_shown(tmp_path: Path):
+    """When its page is loaded again; the service goes on meanwhile."""
+    catalogue = Catalogue(make_folder(tmp_path, num_clips=1))
+    made = Review(catalogue, Decisions(tmp_path / "d.sqlite3"), FilmstripMaker(catalogue.decode), str(tmp_path), "ann")
+    browser, page = open_browser(made), f"/pairs/{next(iter(catalogue.entries))}"
+    (tmp_path / "0.mp4").rename(tmp_path / "elsewhere")
+    assert "No frames: missing" in browser.get(page).text
+    (tmp_path / "elsewhere").rename(tmp_path / "0.mp4")
+    assert "No frames" not in browser.get(page).text
+    assert browser.get(f"{page}/frames/chosen/0").headers["content-type"] == "image/jpeg"
+    made.filmstrips.close()
+    made.decisions.close()
+
+
 def test_pages_of_pairs_that_are_not_there(browser: TestClient):
     """Are said to be missing, whatever the name leads to."""
     for path in ("/pairs/none", "/pairs/..%2F..%2Fetc%2Fpasswd", "/pairs/none/clip", "/pairs/none/frames/chosen/0"):
