@@ -174,7 +174,10 @@ class Laboratory:
         hidden = [path for path in out.rglob(".*") if path.name != ".lock"]
         for folder in {path.parent for path in self._left_on_nodes()}:
             # What a killed process left there, the next one of its kind removes.
-            start = "from videopasta.config import DecodeConfig as C; from videopasta.video import DecodeWorker as W; W(C())"
+            start = (
+                "from videopasta.config import DecodeConfig; from videopasta.video import DecodeWorker; "
+                "DecodeWorker(DecodeConfig())"
+            )
             subprocess.run([sys.executable, "-c", start], check=True, env=os.environ | {"TMPDIR": str(folder)})
         outcome.leftovers = [str(path) for path in (*hidden, *self._scratch.iterdir(), *self._left_on_nodes())]
 
