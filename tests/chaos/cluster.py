@@ -79,11 +79,11 @@ class LocalCluster:
                 process.kill()
         psutil.wait_procs(doomed, timeout=10)
         self._cluster.worker_nodes.discard(node)
-        shutil.rmtree(self._temporary.pop(node))
+        shutil.rmtree(self._temporary.pop(node), ignore_errors=True)
         self.add_node()
 
-    def press_stores(self, *, seconds: float) -> list[int]:
-        """Fill most of each node's object store with objects of another job; how many MiB were in use then."""
+    def press_stores(self, *, seconds: float) -> None:
+        """Fill most of each node's object store with objects of another job."""
         # By their ids: Ray takes a while to see that a killed node is none any more.
         nodes = [node._node_id for node in self._cluster.worker_nodes]
         done = subprocess.run(
@@ -92,7 +92,6 @@ class LocalCluster:
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(done.stderr)
-        return [int(mib) for mib in done.stdout.split()]
 
     def _drain(self, node_id: str) -> None:
         command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", self.address]

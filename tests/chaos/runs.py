@@ -33,6 +33,11 @@ MAX_ATTEMPTS = 20
 DEADLINE_S = 300
 DISK_MIB = 64
 OF_THE_RUN = {"run_id"}
+_A_DECODER = """
+from videopasta.config import DecodeConfig
+from videopasta.video import DecodeWorker
+DecodeWorker(DecodeConfig())
+"""
 
 
 @dataclass
@@ -173,12 +178,8 @@ class Laboratory:
         outcome.unaccounted = sum(seen[path.name] != 1 for path in self._videos.iterdir())
         hidden = [path for path in out.rglob(".*") if path.name != ".lock"]
         for folder in {path.parent for path in self._left_on_nodes()}:
-            # What a killed process left there, the next one of its kind removes.
-            start = (
-                "from videopasta.config import DecodeConfig; from videopasta.video import DecodeWorker; "
-                "DecodeWorker(DecodeConfig())"
-            )
-            subprocess.run([sys.executable, "-c", start], check=True, env=os.environ | {"TMPDIR": str(folder)})
+            # What a killed one left there, the next one removes.
+            subprocess.run([sys.executable, "-c", _A_DECODER], check=True, env=os.environ | {"TMPDIR": str(folder)})
         outcome.leftovers = [str(path) for path in (*hidden, *self._scratch.iterdir(), *self._left_on_nodes())]
 
     def _left_on_nodes(self) -> list[Path]:
