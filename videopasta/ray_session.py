@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import tempfile
 import urllib.request
@@ -17,6 +18,12 @@ from rich.console import Console
 
 from videopasta.config import PoolConfig
 from videopasta.errors import UserError
+
+_LAST_WORDS = re.compile(
+    r"^videopasta\.errors\.UserError: (.+?)\s*(?:\Z|\n\nThe above exception was the direct cause)",
+    re.DOTALL | re.MULTILINE,
+)
+"""Of a traceback, the error for people that it ends in, or that another was made of."""
 
 
 @contextlib.contextmanager
@@ -131,6 +138,21 @@ def check_pools(pools: Sequence[PoolConfig], available: Mapping[str, float], des
                 f"{available.get(name, 0):g}:\n{described}\n"
                 "Custom resources pin pools to a cluster's node groups: leave `resources` out on one machine."
             )
+
+
+def user_error_in(error: BaseException | None) -> UserError | None:
+    """The error for people at the bottom of Ray's wrappings; None where a user can mend nothing."""
+    from ray.exceptions import RayError
+
+    while error is not None:
+        # Of what an actor raised, often the text of the traceback is all that comes.
+        if isinstance(error, RayError) and (said := _LAST_WORDS.search(str(error))):
+            return UserError(said[1])
+        if isinstance(error, UserError):
+            return error
+        inner = (getattr(error, name, None) for name in ("base_exc", "_base_exc", "__cause__"))
+        error = next((one for one in inner if isinstance(one, BaseException)), None)
+    return None
 
 
 def pool_text(pool: PoolConfig) -> str:

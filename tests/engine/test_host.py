@@ -11,7 +11,7 @@ import pytest
 
 from videopasta.config import EnginePoolConfig
 from videopasta.engine import EngineDead, RequestError
-from videopasta.engine.host import MAX_STARTS, Attempts, EngineHost
+from videopasta.engine.host import MAX_FRUITLESS_STARTS, MAX_STARTS, Attempts, EngineHost
 
 
 class Left(BaseException):
@@ -190,6 +190,26 @@ def test_an_engine_that_never_gets_to_a_clip_stops_the_run(make_host):
         make_host(attempts)
     asyncio.run(host.do("clip", answer))
     make_host(attempts)
+
+
+def test_an_engine_that_never_finishes_a_clip_stops_the_run(make_host):
+    """Ending under each, it would give up thousands of good ones; one that is finished begins the count anew."""
+    attempts, given_up = Attempts(), set()
+
+    def next_life(clip: str) -> None:
+        try:
+            asyncio.run(make_host(attempts).do(clip, die))
+        except Left:
+            pass
+        except RequestError:
+            given_up.add(clip)
+
+    asyncio.run(make_host(attempts).do("good", answer))
+    for number in range(MAX_FRUITLESS_STARTS):
+        next_life(f"clip {number // 4}")
+    with pytest.raises(RuntimeError, match=f"started {MAX_FRUITLESS_STARTS} times .* before it had finished a clip"):
+        next_life("another")
+    assert len(given_up) < 10
 
 
 def test_an_engine_over_its_memory_from_its_start_is_a_setting_to_mend(make_host):

@@ -266,7 +266,10 @@ SLOWLY = ["--set", "output.clips_per_shard=1", "--set", "query_model.pool.clips_
           "--set", "response_model.pool.clips_in_flight=1"]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kill", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("kill", "code"),
+    [(signal.SIGKILL, -signal.SIGKILL), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_stopped_run_continues_to_the_same_rows(five_clips, uninterrupted, command, videopasta, tmp_path, kill, code):
     """Kill -9 or Ctrl-C of the driver in mid-run, then the same command: the rows of an uninterrupted run."""
     out = tmp_path / "out"
@@ -287,6 +290,7 @@ def test_a_stopped_run_continues_to_the_same_rows(five_clips, uninterrupted, com
     assert rows_by_id(out, "pairs") == rows_by_id(uninterrupted, "pairs")
 
 
+@pytest.mark.slow
 def test_quarantined_clips_are_retried_on_request(videopasta, tmp_path, five_clips):
     """A clip that was missing and is there now leaves the quarantine with --retry-quarantined, not before."""
     videos = tmp_path / "videos.txt"

@@ -128,7 +128,7 @@ def test_reason_comes_from_either_answer(answer: str):
 def test_words_keep_apostrophes_and_other_scripts():
     """A word is what a reader calls one."""
     assert words("The dog’s bowl, isn't   RED?") == ["the", "dog’s", "bowl", "isn't", "red"]
-    assert words("Ünï çödé 東京 42") == ["ünï", "çödé", "東京", "42"]
+    assert words("Ünï çödé 東京 42") == ["ünï", "çödé", "東", "京", "42"]
 
 
 def test_answer_that_was_cut_is_dropped_unless_told_otherwise():
@@ -137,3 +137,28 @@ def test_answer_that_was_cut_is_dropped_unless_told_otherwise():
     assert check_answer(text, GuardsConfig(), cut=True) == "cut"
     assert check_answer(text, GuardsConfig(), cut=False) is None
     assert check_answer(text, GuardsConfig(drop_cut=False), cut=True) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("一个红球从左向右移动。", 10),
+        ("赤いボールが左から右へ動く", 11),  # katakana is one word
+        ("ลูกบอลสีแดง", 9),  # marks stand on their letters
+        ("빨간 공이 움직인다", 3),
+        ("गेंद दाईं ओर जाती है", 5),
+        ("Its number is 3, it isn’t a well-known one", 10),
+        ("球A moves", 3),
+    ],
+)
+def test_words_are_counted_where_no_spaces_are_written(text: str, number: int):
+    """By letters there, by words elsewhere, with the marks that belong to them."""
+    assert len(words(text)) == number
+
+
+def test_length_guards_hold_without_spaces():
+    """As many letters are let through, twice as many are not; one answer within the other is seen."""
+    short, other = "红球从左边向右移动", "蓝色方块一直停着不"
+    assert check_pair(short, other, GUARDS) is None
+    assert check_pair(short, other * 2, GUARDS) == "length_ratio"
+    assert check_pair(short, f"是{short}了", GUARDS) == "containment"

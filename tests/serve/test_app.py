@@ -1,11 +1,12 @@
 """What a client hears, from an application whose model is scripted."""
 
 import json
+import math
 
 import pytest
 from starlette.testclient import TestClient
 
-from tests.serve.chats import AUTHORIZED, OTHER_TOKEN, Scripted, chat, make_service, user
+from tests.serve.chats import AUTHORIZED, OTHER_TOKEN, Scripted, chat, make_service, user, video_message
 from videopasta.engine import EngineDead, RequestError
 from videopasta.telemetry import Sample
 from videopasta.video import Reason, VideoError
@@ -50,8 +51,9 @@ def test_health_tells_of_a_model_that_does_not_answer():
 def test_answer_is_whole_with_its_tokens():
     """Content, reason of its end, usage."""
     answer = client_of().post(CHAT, json=chat()).json()
-    assert answer["choices"][0]["message"] == {"role": "assistant", "content": "The ball moves."}
-    assert answer["choices"][0]["finish_reason"] == "stop"
+    (choice,) = answer["choices"]
+    assert choice.pop("message") == {"role": "assistant", "content": "The ball moves.", "refusal": None}
+    assert choice == {"index": 0, "finish_reason": "stop", "logprobs": None}
     assert answer["usage"] == {
         "prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 2},
     }  # fmt: skip
@@ -64,9 +66,9 @@ def test_stream_is_events_that_end_with_done():
     *chunks, done = events_of(response.text)
     assert done == "[DONE]"
     first, *parts, last, usage = map(json.loads, chunks)
-    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert first["choices"] == [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
     assert [part["choices"][0]["delta"]["content"] for part in parts] == ["The ball", " moves."]
-    assert last["choices"][0]["finish_reason"] == "stop"
+    assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
     assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 11)
 
 
@@ -100,23 +102,40 @@ def test_errors_of_decoders_and_engines_have_a_status(end: Exception, status: in
         (chat(media_io_kwargs={"video": {"fps": 1e-300}}), "media_io_kwargs.video.fps"),
         (chat(media_io_kwargs={"video": {"fps": 1e300}}), "media_io_kwargs.video.fps"),
         (chat(temperature=-1), "temperature"),
-        (
-            chat(user([{"type": "input_audio"}])),
-            "messages",
-        ),
+        (chat(temperature=math.nan), "temperature"),
+        (chat(stream_options={"include_usage": True}), "stream_options"),
+        (chat(user([{"type": "input_audio"}])), "messages[0].content[0]"),
+        (chat(user([{"type": "text"}])), "messages[0].content[0].text"),
+        (chat(video_message(1)), "messages[0].content[0].video_url.url"),
+        (chat(user([])), "messages[0].content"),
+        (chat(user(3)), "messages[0].content"),
+        (chat(user("a"), {"role": "tool", "content": "b", "tool_call_id": "c"}), "messages[1].role"),
+        (chat(user("a"), {"role": "assistant", "content": None}), "messages[1].content"),
         ({"model": "tiny:vl"}, "messages"),
     ],
 )
 def test_parameters_that_are_not_heeded_are_refused(body: dict, param: str):
     """400, and which."""
-    response = client_of().post(CHAT, json=body)
+    response = client_of().post(CHAT, content=json.dumps(body), headers={"Content-Type": "application/json"})
     assert response.status_code == 400
-    assert error_of(response)["param"].startswith(param)
+    assert error_of(response)["param"] == param
+
+
+@pytest.mark.parametrize("message", [user("\ud800"), video_message("/v/\udcff.mp4"), video_message("/v", "\udfff")])
+def test_halves_of_characters_are_no_text(message: dict):
+    """JSON's escapes can name them, and no tokenizer, log or answer takes them."""
+    body = json.dumps(chat(message))
+    response = client_of().post(CHAT, content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert "no text: surrogates" in error_of(response)["message"]
 
 
 def test_parameters_that_say_nothing_are_let_through():
     """As clients send them: null, no penalty, plain text; also in a message of an answer that is sent back."""
-    nothing = {"stop": None, "frequency_penalty": 0, "response_format": {"type": "text"}, "logprobs": False}
+    nothing = {
+        "stop": None, "frequency_penalty": 0, "response_format": {"type": "text"}, "logprobs": False, "logit_bias": {},
+        "modalities": ["text"], "service_tier": "auto",
+    }  # fmt: skip
     said = {"role": "assistant", "content": "Yes.", "refusal": None, "tool_calls": None}
     assert client_of().post(CHAT, json=chat(user("a"), said, user("b"), **nothing)).status_code == 200
 
@@ -206,6 +225,9 @@ def test_openapi_describes_what_is_sent():
     """Routes, the token, videos as parts of messages."""
     document = client_of().get("/openapi.json").json()
     assert {CHAT, "/v1/models", "/health", "/metrics"} <= set(document["paths"])
+    answers = document["paths"][CHAT]["post"]["responses"]
+    assert set(answers["200"]["content"]) == {"application/json", "text/event-stream"}
+    assert not {"422", "HTTPValidationError"} & {*answers, *document["components"]["schemas"]}  # mistakes are 400
     assert document["components"]["securitySchemes"] == {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
     assert document["components"]["schemas"]["VideoUrl"]["properties"]["url"]["description"].startswith("A path or")
     assert "/v1/pairs" not in document["paths"]

@@ -68,6 +68,7 @@ def test_videos_come_as_address_file_or_frames():
         (chat(video_message("/a"), video_message("/b")), "a second video", "messages[1]"),
         (chat(video_message("/a") | {"role": "assistant"}, user("c")), "in a user's message", "messages[0]"),
         (chat(user(video_message("/a")["content"] * 2)), "more than one", "messages[0]"),
+        (chat(video_message("a" * 5000)), "an address of 5000 characters", "messages[0]"),
         (chat(video_message("data:image/png;base64,QQ==")), "expected data:video/", "messages[0]"),
         (chat(video_message("data:video/mp4;base64,?")), "not base64", "messages[0]"),
         (chat(frames_message([data_url(b"1", "image/png")] * 2)), "at which rate", "media_io_kwargs"),

@@ -30,6 +30,9 @@ METRICS = (
 T = TypeVar("T")
 MAX_STARTS = 5
 """An engine that ended so often before it had begun one clip is no clip's fault."""
+MAX_FRUITLESS_STARTS = 20
+"""An engine that ended so often before it had finished one clip will end under all others, too. With `attempts=3` ten
+poisonous clips, and no good one, would have to be in flight together to end it so often."""
 
 
 class Process(NamedTuple):
@@ -63,10 +66,11 @@ class Attempts:
         """Note why the engine is ended under it."""
         self._last_words[key] = reason, detail
 
-    def end(self, key: str) -> None:
-        """Note that it came to an end, well or with a reason."""
-        self._open.pop(key, None)
-        self._last_words.pop(key, None)
+    def end(self, *keys: str) -> None:
+        """Note that they came to an end, well or with a reason."""
+        for key in keys:
+            self._open.pop(key, None)
+            self._last_words.pop(key, None)
 
     def runs_on(self, key: str, processes: Sequence[Process]) -> None:
         """Note the processes of an engine beside its actor's own."""
@@ -108,8 +112,8 @@ class EngineHost:
             leave: ends this process, so that Ray starts the actor anew.
 
         Raises:
-            RuntimeError: it was started `MAX_STARTS` times and ended each time before it had begun a clip, or it is
-            over `recycle_above_gib` from its start.
+            RuntimeError: it was started `MAX_STARTS` times and ended each time before it had begun a clip, or
+            `MAX_FRUITLESS_STARTS` times before it had finished one, or it is over `recycle_above_gib` from its start.
             Exception: what `start` raises the first time. Later it may be what a killed predecessor left: tried again.
         """
         import ray
@@ -117,12 +121,15 @@ class EngineHost:
         self._pool, self._attempts, self._leave = pool, attempts, leave or _end_process
         context = ray.get_runtime_context()
         self._start_key = f"start {context.get_actor_id()}"
-        num_starts = ray.get(attempts.begin.remote(self._start_key))
-        if num_starts >= MAX_STARTS:
-            raise RuntimeError(
-                f"the engine was started {num_starts} times and ended each time before it had begun a clip; its log in "
-                "Ray's folder says why. Often it is memory: give the pool more"
-            )
+        self._fruitless_key = f"fruitless {context.get_actor_id()}"
+        limits = {self._start_key: (MAX_STARTS, "begun"), self._fruitless_key: (MAX_FRUITLESS_STARTS, "finished")}
+        for key, (most, done) in limits.items():
+            num_starts = ray.get(attempts.begin.remote(key))
+            if num_starts >= most:
+                raise RuntimeError(
+                    f"the engine was started {num_starts} times and ended each time before it had {done} a clip; its "
+                    "log in Ray's folder says why. Often it is memory: give the pool more, or lower clips_in_flight"
+                )
         _kill(ray.get(attempts.left_behind.remote(self._start_key)), context.get_node_id())
         try:
             self.engine = start()
@@ -177,9 +184,9 @@ class EngineHost:
                 self._leave()
                 raise
             except RequestError:
-                await self._attempts.end.remote(key)
+                await self._attempts.end.remote(key, self._fruitless_key)
                 raise
-        await self._attempts.end.remote(key)
+        await self._attempts.end.remote(key, self._fruitless_key)
         return result
 
     def _is_too_large(self) -> bool:

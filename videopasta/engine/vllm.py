@@ -166,6 +166,10 @@ class VllmEngine:
             for turn, has_video in request.turns()
         ]
         text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # JSON can name half a character; vLLM would die of it
+            raise RequestError("engine_refused", f"the prompt is no text: {error.reason}") from None
         if request.video is None:
             return {"prompt": text}
         frames, fps = request.video.frames, request.video.sampled_fps

@@ -5,9 +5,12 @@ In: two answers. Out: the first reason to drop them, or None. The names are the 
 
 import re
 
+import regex
+
 from videopasta.config.generate import GuardsConfig
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
+# Unicode's rule for words (UAX #29) joins no two letters of the class Other: Han, hiragana, Thai, Lao, Khmer, Burmese.
+_WORD = regex.compile(r"[\w&&\p{Word_Break=Other}]\p{M}*|[\w--\p{Word_Break=Other}]+(?:['’]\w+)*", regex.V1)
 
 # Openings of answers that decline. English, like the prompts; matched at the start of a sentence.
 _REFUSAL = re.compile(
@@ -26,7 +29,11 @@ _REFUSAL = re.compile(
 
 
 def words(text: str) -> list[str]:
-    """The words of `text`, lower case, without punctuation."""
+    """The words of `text`, lower case, without punctuation: whatever is counted or compared in words uses these.
+
+    Where no spaces are written, each letter with its marks is one, as Unicode's default rule (UAX #29) has it; words of
+    several letters would take a dictionary for each language. Katakana and Hangul are joined, as by that rule.
+    """
     return _WORD.findall(text.lower())
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
+from videopasta.generate.guards import words
+
 COLUMNS = (
     "pair_id", "clip_id", "video_sha256", "video_info", "failure_mode", "prompt", "chosen", "rejected", "adversary",
     "chosen_frame_plan", "rejected_frame_plan", "verdict", "votes", "unreadable_votes", "accepted", "drop_reason",
@@ -102,7 +104,7 @@ class Facts:
     def _add_pair(self, row: Mapping[str, Any]) -> None:
         self.num_pairs += 1
         self.pairs_per_clip[row["clip_id"]] += 1
-        chosen, rejected = (len(row[side].split()) for side in ("chosen", "rejected"))
+        chosen, rejected = (len(words(row[side])) for side in ("chosen", "rejected"))
         self.words["chosen"][chosen] += 1
         self.words["rejected"][rejected] += 1
         self.num_chosen_longer += chosen > rejected

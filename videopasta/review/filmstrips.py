@@ -1,4 +1,7 @@
-"""The frames of the clip that is looked at, as JPEGs; decoded once for its candidates and all who look at them."""
+"""The frames of the clip that is looked at, as JPEGs; decoded once for its candidates and all who look at them.
+
+Why there are none is kept for nobody: a file that was missing may be there when the page is loaded again.
+"""
 
 import threading
 from collections import OrderedDict
@@ -41,10 +44,8 @@ class FilmstripMaker:
             return made
         with self._decoding:
             made = self._known(key) or self._decode(row, plans)  # another thread may have made it while this one waited
-            with self._lock:
-                self._kept[key] = made
-                while len(self._kept) > _NUM_KEPT:
-                    self._kept.popitem(last=False)
+            if not made.problem:
+                self._keep(key, made)
             return made
 
     def _known(self, key: tuple[object, ...]) -> Filmstrips | None:
@@ -52,6 +53,12 @@ class FilmstripMaker:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
+
+    def _keep(self, key: tuple[object, ...], made: Filmstrips) -> None:
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > _NUM_KEPT:
+                self._kept.popitem(last=False)
 
     def _decode(self, row: Mapping[str, Any], plans: Mapping[str, Mapping[str, Any]]) -> Filmstrips:
         try:

@@ -10,7 +10,7 @@ GET  /openapi.json
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -95,8 +95,9 @@ class Health(BaseModel):
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 403, 404, 409, 413, 429, 502, 503, 504)
-}
+    for status in (400, 401, 403, 404, 408, 409, 413, 429, 502, 503, 504)
+} | {"default": {"model": ErrorAnswer, "description": "Any other error"}}
+_CHAT = {200: {"content": {"text/event-stream": {}}}, **_ERRORS}
 
 
 def make_app(service: Service) -> FastAPI:
@@ -158,7 +159,7 @@ def make_app(service: Service) -> FastAPI:
             raise ApiError(404, f"no model {model!r}", code="model_not_found")
         return _card(service)
 
-    @app.post("/v1/chat/completions", dependencies=[token], responses=_ERRORS, response_model=ChatCompletion)
+    @app.post("/v1/chat/completions", dependencies=[token], responses=_CHAT, response_model=ChatCompletion)
     async def chat(asked: ChatRequest) -> Response | ChatCompletion:
         """Answer a conversation about a video; with `stream`, as server-sent events of `ChatCompletionChunk`."""
         question = read_chat(asked, service.config, seed=secrets.randbelow(2**31))
@@ -187,6 +188,7 @@ async def _answer(service: Service, asked: ChatRequest, question: Question) -> R
     said = service.backend.answer(question)
     first = await anext(said)  # before anything is sent: an error has a status then
     if isinstance(first, Exception):
+        await said.aclose()
         raise as_api_error(first)
     service.count(sample("videopasta_serve_first_words"))
     service.count(sample("videopasta_serve_first_words_seconds", service.clock() - started))
@@ -196,7 +198,8 @@ async def _answer(service: Service, asked: ChatRequest, question: Question) -> R
         "model": service.config.served_name,
     }
     if asked.stream:
-        events = _events(service, named, first, said, include_usage=asked.stream_options.include_usage)
+        include_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        events = _events(service, named, first, said, include_usage=include_usage)
         return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
     async with aclosing(_from(first, said)) as rest:
         async for part in rest:
@@ -265,10 +268,24 @@ async def _told_by_pydantic(_: Request, error: Exception) -> Response:
     """The first mistake, without the value: it may be a whole video."""
     assert isinstance(error, RequestValidationError)
     first, *others = error.errors()
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    of, *steps = first["loc"]
+    where = (
+        _place(steps, error.body, is_missing=first["type"] == "missing") if of == "body" else ".".join(map(str, steps))
+    )
     more = f" (and {len(others)} more)" if others else ""
     message = "no such parameter, or not heeded here" if first["type"] == "extra_forbidden" else first["msg"]
     return ApiError(400, f"{where or 'body'}: {message}{more}", param=where or None).response()
+
+
+def _place(steps: Sequence[str | int], body: Any, *, is_missing: bool) -> str:
+    """As `messages[0].content[1].text`: what there is of the way, for pydantic also names the kinds that it tried."""
+    place, value = "", body
+    for step in steps[:-1] if is_missing else steps:
+        if isinstance(value, list) and isinstance(step, int):
+            place, value = f"{place}[{step}]", value[step]
+        elif isinstance(value, dict) and step in value:
+            place, value = f"{place}.{step}", value[step]
+    return (f"{place}.{steps[-1]}" if is_missing and steps else place).removeprefix(".")
 
 
 async def _untold(_: Request, error: Exception) -> Response:

@@ -7,11 +7,21 @@ how it is sampled, or at which rate its frames were.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 _NEUTRAL: dict[str, Any] = {
     "frequency_penalty": 0, "presence_penalty": 0, "logprobs": False, "stop": [], "store": False,
-    "response_format": {"type": "text"},
+    "response_format": {"type": "text"}, "logit_bias": {}, "modalities": ["text"], "service_tier": "auto",
 }  # fmt: skip
 """What clients send to say nothing."""
 
@@ -33,17 +43,29 @@ class Given(BaseModel):
         }
 
 
+def _is_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON's escapes can name half a character
+        raise ValueError(f"no text: {error.reason}") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_is_text)]
+"""What can be encoded: tokenizers, logs and answers take nothing else."""
+
+
 class TextPart(Given):
     """Words."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class VideoUrl(Given):
     """Of `VideoPart`."""
 
-    url: str
+    url: Text
     """A path or `file://` below the service's roots, `https://` of one of its hosts, or `data:video/mp4;base64,...`."""
 
 
@@ -57,7 +79,7 @@ class VideoPart(Given):
 class ImageUrl(Given):
     """Of `FramePart`."""
 
-    url: str
+    url: Text
     """`data:image/jpeg;base64,...`, or png or webp."""
     detail: Literal["auto"] = "auto"
     """The size is chosen by the service, as for videos."""
@@ -71,6 +93,10 @@ class FramePart(Given):
 
 
 Part = Annotated[TextPart | VideoPart | FramePart, Field(discriminator="type")]
+Content = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[list[Part], Field(min_length=1), Tag("parts")],
+    Discriminator(lambda content: "parts" if isinstance(content, list) else "text"),
+]
 
 
 class Message(Given):
@@ -78,7 +104,7 @@ class Message(Given):
 
     role: Literal["system", "developer", "user", "assistant"]
     """`system` and `developer` are one, and stand first."""
-    content: str | list[Part]
+    content: Content
     """The video stands before the words of its message, wherever it is among the parts."""
 
 
@@ -110,7 +136,7 @@ class ChatRequest(Given):
     words, penalties, log-probabilities, response formats.
     """
 
-    model: str
+    model: Text
     messages: list[Message] = Field(min_length=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
@@ -120,7 +146,7 @@ class ChatRequest(Given):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """None: another one each time, where the temperature is above 0."""
     stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
+    stream_options: StreamOptions | None = None
     n: Literal[1] = 1
     user: str | None = None
     """Not heeded; nothing is kept of a request."""
@@ -148,6 +174,7 @@ class AnswerMessage(BaseModel):
 
     role: Literal["assistant"] = "assistant"
     content: str
+    refusal: None = None
 
 
 class Choice(BaseModel):
@@ -157,6 +184,7 @@ class Choice(BaseModel):
     message: AnswerMessage
     finish_reason: str
     """`stop`, or `length` where `max_tokens` cut it."""
+    logprobs: None = None
 
 
 class ChatCompletion(BaseModel):
@@ -175,6 +203,10 @@ class Delta(BaseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _of_what_comes(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in whole(self).items() if value is not None}
 
 
 class ChunkChoice(BaseModel):
@@ -216,5 +248,5 @@ class ModelList(BaseModel):
 
 def event(chunk: BaseModel | str) -> str:
     """A server-sent event."""
-    data: Any = chunk if isinstance(chunk, str) else chunk.model_dump_json(exclude_none=True)
+    data: Any = chunk if isinstance(chunk, str) else chunk.model_dump_json()
     return f"data: {data}\n\n"

@@ -15,6 +15,8 @@ from videopasta.serve.chat import ChatRequest, FramePart, Message, TextPart, Vid
 from videopasta.serve.errors import ApiError
 
 _DATA = re.compile(r"data:(?P<kind>\w+)/[\w.+-]+;base64,")
+_MAX_URI = 4096
+"""Characters of an address: longer ones are files that came along in a wrong shape, and errors repeat addresses."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def read_chat(chat: ChatRequest, config: ServeConfig, *, seed: int) -> Question:
     """
     if chat.model != config.served_name:
         raise ApiError(404, f"no model {chat.model!r}; there is {config.served_name!r}", code="model_not_found")
+    if chat.stream_options is not None and not chat.stream:
+        raise ApiError(400, "stream_options is of stream: true", param="stream_options")
     turns, source, place = _read_messages(chat.messages, chat.media_io_kwargs.video, config.limits.num_frames)
     request = Request(
         prompt=turns[-1].text,
@@ -156,6 +160,8 @@ def _read_content(
 
 def _read_video(url: str, where: str) -> VideoSource:
     if not url.startswith("data:"):
+        if len(url) > _MAX_URI:
+            raise ApiError(400, f"{where}: an address of {len(url)} characters, over {_MAX_URI}", param=where)
         return UriVideo(url)
     return SentVideo(_data(url, "video", where))
 
