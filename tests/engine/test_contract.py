@@ -104,6 +104,14 @@ def test_a_prompt_too_long_is_the_requests_fault(engine, run):
     assert ask_all(run, engine, make_request())[0].text
 
 
+def test_what_is_no_text_is_the_requests_fault(engine, run):
+    """Half a character, as JSON's escapes can name it; the engine answers the next."""
+    with pytest.raises(RequestError) as caught:
+        run(engine.generate(make_request(prompt="What \ud800 moves?")))
+    assert caught.value.reason == "engine_refused"
+    assert run(engine.generate(make_request())).text
+
+
 def test_names_its_model(engine):
     """The model's name is in its id; a local one has a revision that identifies the weights."""
     assert engine.model_id.name

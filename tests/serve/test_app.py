@@ -1,12 +1,13 @@
 """What a client hears, from an application whose model is scripted."""
 
+import asyncio
 import json
 import math
 
 import pytest
 from starlette.testclient import TestClient
 
-from tests.serve.chats import AUTHORIZED, OTHER_TOKEN, Scripted, chat, make_service, user, video_message
+from tests.serve.chats import AUTHORIZED, OTHER_TOKEN, TOKEN, Scripted, chat, make_service, user, video_message
 from videopasta.engine import EngineDead, RequestError
 from videopasta.telemetry import Sample
 from videopasta.video import Reason, VideoError
@@ -178,6 +179,52 @@ def test_request_that_is_too_large_is_refused_before_it_is_read():
     assert "content-length" not in response.request.headers
     assert response.status_code == 413
     assert error_of(response)["type"] == "invalid_request_error"
+
+
+def test_a_request_that_never_ends_is_given_up():
+    """408 at its deadline, and its room is there for another; a stream that is answered has all the time it takes."""
+    app = make_service(limits={"body_s": 0.05, "in_flight": 1})
+
+    async def status_of(*messages: dict) -> int:
+        coming, sent = [*messages], []
+
+        async def receive() -> dict:
+            return coming.pop(0) if coming else await asyncio.sleep(10)
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        headers = [(b"authorization", f"Bearer {TOKEN}".encode()), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": CHAT, "query_string": b"", "headers": headers}
+        await asyncio.wait_for(app(scope, receive, send), 5)
+        return sent[0]["status"]
+
+    assert asyncio.run(status_of({"type": "http.request", "body": b"{", "more_body": True})) == 408
+    assert asyncio.run(status_of({"type": "http.request", "body": json.dumps(chat()).encode()})) == 200
+
+
+def test_a_client_that_goes_away_is_no_mistake_of_the_service():
+    """Counted as 499; its room is there for another."""
+
+    class Waiting(Scripted):
+        async def is_ready(self) -> bool:
+            return True
+
+        async def metrics(self) -> str:
+            return await asyncio.sleep(10)
+
+    async def ask(counted: list[Sample]) -> None:
+        app = make_service(Waiting(), count=counted)
+        headers = [(b"authorization", f"Bearer {TOKEN}".encode())]
+        scope = {"type": "http", "method": "GET", "path": "/metrics", "query_string": b"", "headers": headers}
+        asking = asyncio.create_task(app(scope, asyncio.Event().wait, asyncio.Event().wait))
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    counted: list[Sample] = []
+    asyncio.run(ask(counted))
+    assert dict(counted[0].labels) == {"route": "/metrics", "status": "499"}
 
 
 def test_rate_is_per_token():

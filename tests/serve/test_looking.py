@@ -1,13 +1,15 @@
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from tests.clips import make_clip, numbered_frame, read_number
 from videopasta.config import DecodeConfig, PixelBudget, SourcesConfig, UniformPlan
-from videopasta.serve.looking import Looker
+from videopasta.serve.looking import Looker, see_frames
 from videopasta.serve.reading import SentFrames, SentVideo, UriVideo
 from videopasta.video import Reason, VideoError
 
@@ -88,6 +90,34 @@ def test_equal_frames_at_another_rate_are_another_video(looker: Looker):
     images = tuple(image(numbered_frame(n)) for n in range(2))
     keys = {looker.look(SentFrames(images, fps), PLAN).cache_key for fps in (1.0, 2.0, 1.0)}
     assert len(keys) == 2
+
+
+def test_pixels_are_held_one_frame_at_a_time():
+    """Frames of a few kilobytes are a hundred megabytes each: what is held does not grow with their number."""
+    content, done = image(np.zeros((2000, 2000, 3), np.uint8)), threading.Event()  # 16 MB in Pillow, 12 in numpy
+    before = peak = psutil.Process().memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.005):
+            peak = max(peak, psutil.Process().memory_info().rss)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    see_frames(SentFrames((content,) * 32, 1.0), DecodeConfig(pixels=PixelBudget(min_pixels=7056, max_pixels=7056)))
+    done.set()
+    watching.join()
+    assert peak - before < 150 * 2**20
+
+
+def test_a_jpeg_does_not_go_over_its_pixels_without_end(looker: Looker):
+    """A scan of 28 bytes takes a fiftieth of a second: a file that comes along could take hours."""
+    whole = image(numbered_frame(0), "JPEG", progressive=True)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    looker.look(SentFrames((whole, whole), 1.0), PLAN)
+    error = refusal(looker, SentFrames((whole, whole[:-2] + last * 100 + whole[-2:]), 1.0))
+    assert error.reason == Reason.TOO_LARGE
+    assert "frame 1" in error.detail
 
 
 def test_frames_that_cannot_be_used_are_named(looker: Looker):

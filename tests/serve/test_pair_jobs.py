@@ -1,11 +1,12 @@
 """Pairs to order on a real head, with the stand-in models of tests/chaos/endpoint.py."""
 
+import asyncio
 import io
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,13 +19,15 @@ from tests.conftest import REPOSITORY
 from tests.serve.chats import AUTHORIZED, OTHER_TOKEN, Scripted, make_config
 from tests.serve.chats import TOKEN as CLIENT_TOKEN
 from tests.test_ray_session import environment, started_head
+from videopasta.config import ServeConfig
 from videopasta.pairs import PairStore
 from videopasta.serve.app import Service, make_app
 from videopasta.serve.limits import Room
-from videopasta.serve.pair_jobs import PairJobs, is_id
+from videopasta.serve.pair_jobs import PairJobs, PairOrder, is_id
 from videopasta.serve.tokens import Tokens
 
 NUM_CLIPS = 8
+JOB = f"pairs-{'0' * 24}"
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +48,18 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "jobs"
 
 
-def open_service(site: SimpleNamespace, root: Path) -> TestClient:
-    """A service, as long as the client is open."""
-    config = make_config(
+def config_of(site: SimpleNamespace, root: Path, **pairs) -> ServeConfig:
+    recipe = str(site.folder / "config.yaml")
+    return make_config(
         decode={"sources": {"schemes": ["file"], "roots": [str(site.folder / "videos")]}},
-        pairs={"root": str(root), "recipe": str(site.folder / "config.yaml"), "max_videos": NUM_CLIPS},
+        pairs={"root": str(root), "recipe": recipe, "max_videos": NUM_CLIPS, **pairs},
         limits={"requests_per_minute": 100_000},
     )
+
+
+def open_service(site: SimpleNamespace, root: Path, **pairs) -> TestClient:
+    """A service, as long as the client is open."""
+    config = config_of(site, root, **pairs)
     jobs = PairJobs(config, site.environment)
     tokens = Tokens([CLIENT_TOKEN, OTHER_TOKEN])
     app = make_app(Service(config, tokens, Scripted(), Room(64), lambda _: None, jobs))
@@ -144,6 +152,62 @@ def test_a_key_is_one_order_of_one_client(site: SimpleNamespace, root: Path):
             client.delete(f"/v1/pairs/{job_id}")
 
 
+def test_orders_and_ends_are_whole_when_their_client_goes_away(site: SimpleNamespace, root: Path):
+    """Left in the middle, a job is done all the same; cancelled twice and left, it ends once, with all it committed."""
+
+    async def left(asking: Coroutine, file: Path) -> None:
+        task = asyncio.create_task(asking)
+        while not file.exists():
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    async def ask() -> None:
+        jobs = PairJobs(config_of(site, root), site.environment)
+        whole = PairOrder(videos=tuple(site.videos))
+        await left(jobs.order(whole, client="a", key="k"), root)
+        job = await jobs.order(whole, client="a", key="k")
+        assert sum(jobs.counts().values()) == 1
+        while not job.num_clips_done:
+            await asyncio.sleep(0.1)
+            job = await jobs.look(job.id)
+        await left(jobs.cancel(job.id), root / job.id / "ended.json")
+        first, second = await asyncio.gather(jobs.cancel(job.id), jobs.cancel(job.id))
+        assert first.status == "cancelled"
+        assert first == second == await jobs.look(job.id)
+        assert jobs.counts() == {"running": 0, "queued": 0}
+        assert not jobs._stopping
+
+    asyncio.run(ask())
+
+
+def test_the_first_end_counts(site: SimpleNamespace, root: Path):
+    """A run that is over as a client cancels it, and the other way round: one record, which nobody writes over."""
+
+    async def end() -> None:
+        jobs = PairJobs(config_of(site, root), site.environment)
+        ends = [{"status": "succeeded"}, {"status": "cancelled"}] * 10
+        await asyncio.gather(*(jobs._end(JOB, one) for one in ends))
+        assert json.loads((root / JOB / "ended.json").read_text()) == ends[0]
+
+    asyncio.run(end())
+
+
+def test_jobs_that_wait_are_bounded(site: SimpleNamespace, root: Path):
+    """429 for one more; the key of one that was taken still finds it."""
+    with open_service(site, root, max_waiting=1) as client:
+        first = order(client, site.videos, seed=1).json()["id"]
+        until(client, first, lambda job: job["status"] == "running")
+        waiting = order(client, site.videos, key="k", seed=2)
+        refused = order(client, site.videos, seed=3)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+        assert refused.json()["error"]["code"] == "too_many_jobs"
+        assert order(client, site.videos, key="k", seed=2).json()["id"] == waiting.json()["id"]
+        for job_id in (waiting.json()["id"], first):
+            assert client.delete(f"/v1/pairs/{job_id}").json()["status"] == "cancelled"
+
+
 def test_a_run_that_fails_says_why(site: SimpleNamespace, root: Path):
     """The command's own words: here its folder holds other files."""
     with open_service(site, root) as client:
@@ -171,6 +235,8 @@ def test_orders_that_cannot_be_done_are_not_taken(site: SimpleNamespace, root: P
             (order(client, []), 400, "at least 1"),
             (order(client, [*site.videos, site.videos[0]]), 400, "at most 8"),
             (order(client, site.videos, judge_model="other"), 400, "no such parameter"),
+            (order(client, ["/v" * 3000]), 400, "at most 4096 characters"),
+            (order(client, site.videos, key=""), 400, "idempotency-key"),
             (order(client, site.videos, num_adversaries=9), 400, "responses.num_adversaries = 9"),
             (client.get("/v1/pairs/pairs-000000000000000000000000"), 404, "no job"),
             (client.get("/v1/pairs/..%2F..%2Fetc"), 404, ""),

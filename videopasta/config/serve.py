@@ -30,10 +30,12 @@ class AuthConfig(Frozen):
 
 
 class LimitsConfig(Frozen):
-    """What one client, or all of them, may ask for. More is refused with 400, 413 or 429."""
+    """What one client, or all of them, may ask for. More is refused with 400, 408, 413 or 429."""
 
     body_mib: float = Field(default=64.0, gt=0)
     """Largest request. A video in base64 takes a third more than its file."""
+    body_s: float = Field(default=60.0, gt=0)
+    """Longest time to send one: a connection that broke off in the middle would be in flight for ever."""
     num_frames: int = Field(default=64, ge=2)
     """Frames of one request at most."""
     max_tokens: int = Field(default=1024, ge=1)
@@ -54,6 +56,8 @@ class PairsServiceConfig(Frozen):
     `PairOptions` (serve/pair_jobs.py) names; where videos may lie is `decode.sources` of the service."""
     max_running: int = Field(default=1, ge=1)
     """Jobs at a time; others wait. Each has pools of its own, beside the model that is served."""
+    max_waiting: int = Field(default=100, ge=1)
+    """Jobs that may wait; more are refused with 429."""
     max_videos: int = Field(default=10_000, ge=1)
     """Videos of one job."""
 
@@ -72,8 +76,9 @@ class ServeConfig(Frozen):
         model="Qwen/Qwen2.5-VL-7B-Instruct", pool=EnginePoolConfig(num_gpus=1, clips_in_flight=16, deadline_s=300)
     )
     """Base or aligned. Its pool says the replicas: `min_size` to `max_size` of them, of these CPUs and GPUs; Ray starts
-    another one when they have more than `clips_in_flight` requests each; a request that takes longer than `deadline_s`
-    ends with 504. `attempts` and `recycle_above_gib` are of generation, and not heeded here."""
+    another one when they have more than `clips_in_flight` requests each. A request that takes longer than `deadline_s`,
+    what it waits for a replica and a decoder included, ends with 504. `attempts` and `recycle_above_gib` are of
+    generation, and not heeded here."""
     name: str | None = None
     """What clients call the model; none: as `model.model`."""
     decode_pool: PoolConfig = PoolConfig(max_size=8, memory_gib=0.7, clips_in_flight=1)

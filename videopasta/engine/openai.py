@@ -84,6 +84,8 @@ class OpenAIEngine:
             retries = f"after {self._config.max_retries} retries"
             text = without(self._key, repr(error))
             raise RequestError("endpoint_failed", f"{self._config.base_url} {retries}: {text}") from None
+        except UnicodeEncodeError as error:  # JSON can name half a character, and is not sent with it
+            raise RequestError("engine_refused", f"the prompt is no text: {error.reason}") from None
         except json.JSONDecodeError as error:
             raise RequestError("endpoint_failed", f"{self._config.base_url}: the answer is not JSON: {error}") from None
         try:

@@ -269,9 +269,8 @@ async def _told_by_pydantic(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first, *others = error.errors()
     of, *steps = first["loc"]
-    where = (
-        _place(steps, error.body, is_missing=first["type"] == "missing") if of == "body" else ".".join(map(str, steps))
-    )
+    body = error.body if of == "body" else dict.fromkeys(steps)
+    where = _place(steps, body, is_missing=first["type"] == "missing")
     more = f" (and {len(others)} more)" if others else ""
     message = "no such parameter, or not heeded here" if first["type"] == "extra_forbidden" else first["msg"]
     return ApiError(400, f"{where or 'body'}: {message}{more}", param=where or None).response()

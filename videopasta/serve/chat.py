@@ -53,6 +53,9 @@ def _is_text(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_is_text)]
 """What can be encoded: tokenizers, logs and answers take nothing else."""
+MAX_URI_CHARS = 4096
+"""Of an address: a longer one is a file that came along in a wrong shape, and errors repeat addresses."""
+Uri = Annotated[str, Field(max_length=MAX_URI_CHARS), AfterValidator(_is_text)]
 
 
 class TextPart(Given):

@@ -26,7 +26,7 @@ from ray.exceptions import RayActorError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ApplicationStatus, DeploymentStatus
+from ray.serve.schema import ReplicaState
 
 from videopasta.config import PlanConfig, PoolConfig, ServeConfig
 from videopasta.engine import EngineDead, Request, RequestError, Video
@@ -43,7 +43,8 @@ from videopasta.video import VideoError
 
 NAME = "videopasta"
 """Of the application, and label of its metrics."""
-_READY_FOR_S = 5.0  # a probe costs the controller a call
+_PROBE_S = 2.0
+"""A probe costs the controller a call, and who asks needs no token: between two of them, what the last one found."""
 _PREFIXES = ("ray_videopasta_serve_",)
 
 
@@ -114,7 +115,6 @@ class Engine:
 
     def __init__(self, config: ServeConfig) -> None:
         _listen_as_ray_does()
-        self._deadline_s = config.model.pool.deadline_s
         self._engine = VllmEngine(config.model, video=True)
         self._death: EngineDead | None = None
 
@@ -128,7 +128,7 @@ class Engine:
             return
         try:
             seen = replace(request, video=video)
-            async with asyncio.timeout(self._deadline_s), aclosing(self._engine.stream(seen)) as parts:
+            async with aclosing(self._engine.stream(seen)) as parts:
                 async for part in parts:
                     yield part
         except RequestError as error:
@@ -136,8 +136,6 @@ class Engine:
         except EngineDead as error:
             self._death = error
             yield error
-        except TimeoutError:
-            yield RequestError("deadline", f"not answered in {self._deadline_s:g} s")
 
     def _control_token_in(self, request: Request) -> str | None:
         """With these, words could pass for another's turn, or for a video that is not there."""
@@ -163,7 +161,7 @@ class Door:
         _listen_as_ray_does()
         self._config, self._decoder = config, decoder
         self._engine = engine.options(stream=True)
-        self._ready_until = 0.0
+        self._probing, self._is_ready, self._probe_at = asyncio.Lock(), False, 0.0
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve asks for it after the constructor."""
@@ -177,13 +175,21 @@ class Door:
 
     async def answer(self, question: Question) -> AsyncGenerator[Said]:
         """See `Backend.answer`."""
+        deadline_s = self._config.model.pool.deadline_s
+        ends_at = asyncio.get_running_loop().time() + deadline_s
         video: Any = None
         if question.source is not None:
             video = self._decoder.look.remote(question.source, question.plan)
         said: Any = self._engine.answer.remote(question.request, video)
         try:
-            async for part in said:
+            while True:
+                async with asyncio.timeout_at(ends_at):
+                    part = await anext(said, None)
+                if part is None:
+                    return
                 yield part
+        except TimeoutError:
+            yield RequestError("deadline", f"not answered in {deadline_s:g} s")
         except (RayActorError, DeploymentUnavailableError) as error:  # its process, or its machine, is gone
             yield EngineDead(repr(error))
         finally:
@@ -191,12 +197,11 @@ class Door:
 
     async def is_ready(self) -> bool:
         """See `Backend.is_ready`."""
-        if time.monotonic() < self._ready_until:
-            return True
-        ready = await asyncio.to_thread(_is_healthy)
-        if ready:
-            self._ready_until = time.monotonic() + _READY_FOR_S
-        return ready
+        async with self._probing:
+            if time.monotonic() >= self._probe_at:
+                self._is_ready = await asyncio.to_thread(_has_a_replica, serve.get_replica_context().app_name)
+                self._probe_at = time.monotonic() + _PROBE_S
+            return self._is_ready
 
     async def metrics(self) -> str | None:
         """See `Backend.metrics`: from the agent of this node, which the door's metrics go to."""
@@ -214,11 +219,10 @@ def _driver_environment() -> dict[str, str]:
     return {**os.environ, "RAY_ADDRESS": context.gcs_address, "RAY_JOB_CONFIG_JSON": json.dumps(files)}
 
 
-def _is_healthy() -> bool:
-    application = serve.status().applications.get(NAME)
-    if application is None or application.status != ApplicationStatus.RUNNING:
-        return False
-    return application.deployments["Engine"].status == DeploymentStatus.HEALTHY
+def _has_a_replica(name: str) -> bool:
+    """Of the model. Its deployment as a whole is not healthy while another one comes, goes or is replaced."""
+    application = serve.status().applications.get(name)
+    return application is not None and application.deployments["Engine"].replica_states.get(ReplicaState.RUNNING, 0) > 0
 
 
 def _scrape() -> str | None:

@@ -3,6 +3,7 @@
 Plain ASGI, so that answers stream through it and a client that goes away is heard of.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,8 @@ from videopasta.telemetry import sample
 
 OPEN = "/health"
 """What lies here answers without a token."""
+_CLIENT_LEFT = 499
+"""Of a client that goes away before anything was sent: nginx's number for it."""
 _MAX_DIGITS = 18
 """Of a length that is read as a number."""
 
@@ -46,7 +49,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        started, status = self._clock(), 500
+        started, status = self._clock(), 0
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -58,13 +61,16 @@ class Guard:
             scope.setdefault("state", {})["client"] = self._let_in(headers)
             try:
                 await self._app(scope, self._bounded(receive), noted)
+            except asyncio.CancelledError:
+                status = status or _CLIENT_LEFT
+                raise
             finally:
                 self._room.leave()
         except ApiError as error:
             await error.response()(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._count(sample("videopasta_serve_requests", route=route, status=str(status)))
+            self._count(sample("videopasta_serve_requests", route=route, status=str(status or 500)))
             self._count(sample("videopasta_serve_seconds", self._clock() - started, route=route))
 
     def _let_in(self, headers: dict[str, str]) -> str:
@@ -95,12 +101,20 @@ class Guard:
         return f"over this service's {self._limits.body_mib:g} MiB of one request"
 
     def _bounded(self, receive: Receive) -> Receive:
-        """The body, which may come without its length, or with a false one."""
-        received = 0
+        """The body, which may come without its length, or with a false one, or never to its end."""
+        received, is_whole = 0, False
+        ends_at = asyncio.get_running_loop().time() + self._limits.body_s
 
         async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_whole
+            if is_whole:  # what comes now is that the client goes away
+                return await receive()
+            try:
+                async with asyncio.timeout_at(ends_at):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the request was not whole in {self._limits.body_s:g} s") from None
+            is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._limits.body_mib * 2**20:
                 raise HTTPException(413, self._too_large)

@@ -1,13 +1,14 @@
 """A video as the model will see it: from an address, a file or frames that a client sent.
 
 Files are decoded as everywhere, in a process that can be killed. Frames are opened by Pillow in this one, which holds
-neither model nor keys, as JPEG, PNG or WebP alone, and their sizes are judged before their pixels are read.
+neither model nor keys, as JPEG, PNG or WebP alone. Their sizes are judged before their pixels are read, and of their
+pixels one frame's are held at a time.
 """
 
 import hashlib
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,9 @@ from videopasta.video import ClipRequest, DecodeWorker, Reason, VideoError, fram
 from videopasta.video.resize import Resizer
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
+_SCAN = b"\xff\xda"
+_MAX_SCANS = 100
+"""Of a JPEG. Progressive ones have ten; each goes over all pixels again, and takes 28 bytes of a file to say so."""
 _SCRATCH = "serve"
 
 
@@ -74,11 +78,10 @@ def see_frames(source: SentFrames, config: DecodeConfig) -> Video:
     Raises:
         VideoError: one is no image, is too large, or is not of the others' size.
     """
-    opened = list(_opened(source.images, config.max_frame_pixels))
-    width, height = opened[0].size
-    size = frame_size(height, width, len(opened), config.pixels)
+    width, height = _checked_size(source.images, config.max_frame_pixels)
+    size = frame_size(height, width, len(source.images), config.pixels)
     resize = Resizer(*size)
-    frames = np.stack([resize(_pixels(number, image)) for number, image in enumerate(opened)])
+    frames = np.stack([resize(_pixels(number, content)) for number, content in enumerate(source.images)])
     digest = hashlib.sha256()
     for image in source.images:
         digest.update(hashlib.sha256(image).digest())
@@ -86,14 +89,17 @@ def see_frames(source: SentFrames, config: DecodeConfig) -> Video:
     return Video(frames, source.fps, f"{digest.hexdigest()}-{size[0]}x{size[1]}-{source.fps!r}")
 
 
-def _opened(images: Sequence[bytes], max_pixels: int) -> Iterator[Image.Image]:
+def _checked_size(images: Sequence[bytes], max_pixels: int) -> tuple[int, int]:
+    """The width and height that all of them have."""
     first: tuple[int, int] | None = None
     for number, content in enumerate(images):
         try:
-            image = Image.open(io.BytesIO(content), formats=_FORMATS)
+            image = _open(content)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             words = f"frame {number} is no {', '.join(_FORMATS)} ({type(error).__name__})"
             raise VideoError(Reason.CORRUPT, words) from None
+        if image.format == "JPEG" and content.count(_SCAN) > _MAX_SCANS:
+            raise VideoError(Reason.TOO_LARGE, f"frame {number}: a JPEG of more than {_MAX_SCANS} scans")
         if image.width * image.height > max_pixels:
             words = f"frame {number}: {image.width}x{image.height}, over max_frame_pixels={max_pixels}"
             raise VideoError(Reason.TOO_LARGE, words)
@@ -101,11 +107,16 @@ def _opened(images: Sequence[bytes], max_pixels: int) -> Iterator[Image.Image]:
         if image.size != first:
             words = f"frame {number}: {image.width}x{image.height}, the first is {first[0]}x{first[1]}"
             raise VideoError(Reason.UNSUPPORTED_SHAPE, words)
-        yield image
+    assert first is not None
+    return first
 
 
-def _pixels(number: int, image: Image.Image) -> np.ndarray:
+def _open(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=_FORMATS)
+
+
+def _pixels(number: int, content: bytes) -> np.ndarray:
     try:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(_open(content).convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise VideoError(Reason.CORRUPT, f"frame {number} does not decode ({error})") from None

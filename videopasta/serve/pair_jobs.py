@@ -17,10 +17,10 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -34,10 +34,11 @@ from videopasta.generate.run import check_config
 from videopasta.pairs import PairStore, read_statistics
 from videopasta.pairs.schema import CANDIDATES
 from videopasta.run_file import publish, removed_on_error, writing
-from videopasta.serve.chat import Given
+from videopasta.serve.chat import Given, Uri
 from videopasta.serve.errors import ApiError
 from videopasta.video import VideoError, check_source
 
+T = TypeVar("T")
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 _WORDS = 4000
 """Of a failed run's last output, kept."""
@@ -77,7 +78,7 @@ class PairOptions(Given):
 class PairOrder(Given):
     """The body of `POST /v1/pairs`."""
 
-    videos: tuple[str, ...] = Field(min_length=1)
+    videos: tuple[Uri, ...] = Field(min_length=1)
     """Absolute paths or uris, where the service may read."""
     options: PairOptions = PairOptions()
 
@@ -156,14 +157,16 @@ class PairJobs:
         self._sources, self._environment = config.decode.sources, dict(environment)
         check_config(self._recipe(PairOptions()))
         self._turns = asyncio.Semaphore(config.pairs.max_running)
-        self._ordering = asyncio.Lock()
+        self._ordering, self._ending = asyncio.Lock(), asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: set[str] = set()
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._stopping: set[str] = set()
+        self._asked: set[asyncio.Task[Any]] = set()
 
     def counts(self) -> dict[str, int]:
         """Jobs that run and that wait."""
-        return {"running": len(self._processes), "queued": len(self._tasks) - len(self._processes)}
+        return {"running": len(self._running), "queued": len(self._tasks) - len(self._running)}
 
     # -- what clients ask --------------------------------------------------------------------------------------
 
@@ -171,8 +174,11 @@ class PairJobs:
         """Take a job, or find the one of this key.
 
         Raises:
-            ApiError: 409, the key has another order; 400 or 403, something in the order.
+            ApiError: 409, the key has another order; 400 or 403, something in the order; 429, too many wait.
         """
+        return await self._to_its_end(self._order(order, client=client, key=key))
+
+    async def _order(self, order: PairOrder, *, client: str, key: str | None) -> PairJob:
         document = order.model_dump(mode="json")
         async with self._ordering:
             job_id = _id_of(client, key)
@@ -184,6 +190,11 @@ class PairJobs:
                         code="idempotency_key_reused",
                     )  # fmt: skip
                 return await self.look(job_id)
+            if self.counts()["queued"] >= self._config.max_waiting:
+                raise ApiError(
+                    429, f"{self._config.max_waiting} jobs wait; come back when some are done, or cancel some",
+                    code="too_many_jobs", retry_after_s=60,
+                )  # fmt: skip
             config = await asyncio.to_thread(self._check, order)
             job = {"id": job_id, "created_at": time.time(), "order": document, "config": config.model_dump(mode="json")}
             await asyncio.to_thread(self._folder(job_id).write, "job.json", job)
@@ -204,13 +215,22 @@ class PairJobs:
         Raises:
             ApiError: 404.
         """
+        return await self._to_its_end(self._cancel(job_id))
+
+    async def _cancel(self, job_id: str) -> PairJob:
         job = await self.look(job_id)
         if job.is_over:
             return job
-        self._stopping.add(job_id)
-        await asyncio.to_thread(self._folder(job_id).write, "ended.json", {"status": "cancelled"})
+        await self._end(job_id, {"status": "cancelled"})
         await self._stop(job_id)
         return await self.look(job_id)
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Also when who waits for it goes away: half of it would leave a job that nobody does or ends."""
+        task = asyncio.create_task(work)
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+        return await asyncio.shield(task)
 
     async def store_of(self, job_id: str) -> PairStore:
         """The output of a job that is over.
@@ -237,31 +257,53 @@ class PairJobs:
     def _begin(self, job_id: str) -> None:
         task = asyncio.create_task(self._do(job_id))
         self._tasks[job_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(job_id, None))
+
+        def forget(_: asyncio.Task[None]) -> None:
+            del self._tasks[job_id]
+            self._stopping.discard(job_id)
+
+        task.add_done_callback(forget)
 
     async def _stop(self, job_id: str) -> None:
-        self._stopping.add(job_id)
         task, process = self._tasks.get(job_id), self._processes.get(job_id)
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
-                process.terminate()  # it commits what has come out
-                try:
-                    await asyncio.wait_for(process.wait(), _LAST_WORDS_S)
-                except TimeoutError:
-                    process.kill()
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        if task is None:
+            return
+        if job_id not in self._stopping:  # a second signal would end the last words of the first
+            self._stopping.add(job_id)
+            if process is None:
+                task.cancel()
+            else:
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    process.terminate()  # it commits what has come out
+                    try:
+                        await asyncio.wait_for(process.wait(), _LAST_WORDS_S)
+                    except TimeoutError:
+                        process.kill()
+        await asyncio.wait([task])
 
     async def _do(self, job_id: str) -> None:
         async with self._turns:
+            self._running.add(job_id)
             try:
-                ended = await self._generate(job_id)
-            except Exception as error:  # nobody waits for this task: who asks for the job hears of it
-                logging.getLogger(__name__).exception("%s failed", job_id)
-                ended = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-            if job_id not in self._stopping:
-                await asyncio.to_thread(self._folder(job_id).write, "ended.json", ended)
+                ended = await self._generated(job_id)
+                if job_id not in self._stopping:
+                    await self._to_its_end(self._end(job_id, ended))
+            finally:
+                self._running.discard(job_id)
+
+    async def _generated(self, job_id: str) -> dict[str, str]:
+        try:
+            return await self._generate(job_id)
+        except Exception as error:  # nobody waits for the job's task: who asks for the job hears of it
+            logging.getLogger(__name__).exception("%s failed", job_id)
+            return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+
+    async def _end(self, job_id: str, ended: Mapping[str, str]) -> None:
+        """Note how it ended: the first word counts, of a run that is over and a client who cancels it."""
+        async with self._ending:
+            folder = self._folder(job_id)
+            if await asyncio.to_thread(folder.read, "ended.json") is None:
+                await asyncio.to_thread(folder.write, "ended.json", ended)
 
     async def _generate(self, job_id: str) -> dict[str, str]:
         """Run the command to its end; how it ended."""
@@ -301,15 +343,16 @@ class PairJobs:
         job = folder.read("job.json")
         if job is None:
             raise ApiError(404, f"no job {job_id}", code="job_not_found")
+        # In this order: what does not run any more has ended. A cancelled job runs until it has committed its last.
+        going: State | None = "running" if job_id in self._running else None
         ended = folder.read("ended.json") or {}
-        going: State = "running" if job_id in self._processes else "queued"
         try:
             statistics = read_statistics(folder.store)
         except FileNotFoundError:  # between listing and reading, the driver took a shard out of the quarantine
             statistics = read_statistics(folder.store)
         return PairJob(
             id=job_id,
-            status=ended.get("status", going),
+            status=going or ended.get("status", "queued"),
             created_at=int(job["created_at"]),
             num_videos=len(job["order"]["videos"]),
             num_clips_done=statistics.num_clips,
@@ -385,8 +428,8 @@ def json_lines(store: PairStore) -> Iterator[str]:
             yield f"{json.dumps(row, ensure_ascii=False)}\n"
 
 
-def write_parquet(store: PairStore, path: str) -> None:
+def write_parquet(store: PairStore, file: BinaryIO) -> None:
     """The pairs of a store in one file."""
-    with pq.ParquetWriter(path, CANDIDATES, compression="zstd") as writer:
+    with pq.ParquetWriter(file, CANDIDATES, compression="zstd") as writer:
         for _, table in store.read_shards("pairs"):
             writer.write_table(table.cast(CANDIDATES))

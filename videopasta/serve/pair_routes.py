@@ -1,16 +1,19 @@
 """Routes of pair jobs: POST /v1/pairs, GET and DELETE /v1/pairs/ID, GET /v1/pairs/ID/result."""
 
 import asyncio
+import os
 import tempfile
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, Header, Request
-from fastapi.responses import FileResponse, Response, StreamingResponse
-from starlette.background import BackgroundTask
+from fastapi.responses import Response, StreamingResponse
 
+from videopasta.pairs import PairStore
 from videopasta.serve.errors import ApiError
 from videopasta.serve.pair_jobs import PairJob, PairJobs, PairOrder, is_id, json_lines, write_parquet
+
+_PIECE_BYTES = 2**20
 
 
 def pair_routes(jobs: PairJobs, **common: Any) -> APIRouter:
@@ -22,7 +25,7 @@ def pair_routes(jobs: PairJobs, **common: Any) -> APIRouter:
         given: PairOrder,
         request: Request,
         response: Response,
-        idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
     ) -> PairJob:
         """Order pairs of videos. With an `Idempotency-Key`, the same order again is the same job."""
         job = await jobs.order(given, client=request.state.client, key=idempotency_key)
@@ -45,17 +48,25 @@ def pair_routes(jobs: PairJobs, **common: Any) -> APIRouter:
         store = await jobs.store_of(_checked(job_id))
         if format == "jsonl":
             return StreamingResponse(json_lines(store), media_type="application/jsonl")
-        with tempfile.NamedTemporaryFile(suffix=".parquet", delete=False) as file:
-            path = Path(file.name)
-        try:
-            await asyncio.to_thread(write_parquet, store, file.name)
-        except BaseException:
-            path.unlink()
-            raise
-        sent = BackgroundTask(path.unlink)
-        return FileResponse(path, media_type="application/vnd.apache.parquet", background=sent)
+        file = await asyncio.to_thread(_parquet, store)
+        headers = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
+        return StreamingResponse(_pieces(file), headers=headers, media_type="application/vnd.apache.parquet")
 
     return router
+
+
+def _parquet(store: PairStore) -> BinaryIO:
+    """Without a name: it is gone with the answer, also where the client is before it."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - `_pieces` closes it
+    write_parquet(store, file)
+    file.seek(0)
+    return file
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def _checked(job_id: str) -> str:

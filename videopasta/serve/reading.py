@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 from videopasta.config import FpsPlan, PlanConfig, SamplingConfig, ServeConfig, UniformPlan
 from videopasta.engine import Request, Turn
-from videopasta.serve.chat import ChatRequest, FramePart, Message, TextPart, VideoOptions, VideoPart
+from videopasta.serve.chat import MAX_URI_CHARS, ChatRequest, FramePart, Message, TextPart, VideoOptions, VideoPart
 from videopasta.serve.errors import ApiError
 
 _DATA = re.compile(r"data:(?P<kind>\w+)/[\w.+-]+;base64,")
-_MAX_URI = 4096
-"""Characters of an address: longer ones are files that came along in a wrong shape, and errors repeat addresses."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +158,8 @@ def _read_content(
 
 def _read_video(url: str, where: str) -> VideoSource:
     if not url.startswith("data:"):
-        if len(url) > _MAX_URI:
-            raise ApiError(400, f"{where}: an address of {len(url)} characters, over {_MAX_URI}", param=where)
+        if len(url) > MAX_URI_CHARS:
+            raise ApiError(400, f"{where}: an address of {len(url)} characters, over {MAX_URI_CHARS}", param=where)
         return UriVideo(url)
     return SentVideo(_data(url, "video", where))
 

@@ -32,13 +32,15 @@ def run(config: ServeConfig, tell: Callable[[str], None], *, dashboard: bool = F
         dashboard: start one with a Ray made here.
 
     Raises:
-        UserError: no token, no such model, the replicas do not fit on this machine, or they do not start.
+        UserError: no token, no such model, the replicas do not fit on this machine or do not start, or the Ray has a
+            service already.
     """
     read_tokens(config.auth)
     check_model(config.model.model, config.model.revision)
     with ray_session(dashboard=dashboard) as is_local:
         import ray
         from ray import serve
+        from ray.serve.exceptions import RayServeException
 
         from videopasta.serve.deployments import NAME, build
 
@@ -47,6 +49,8 @@ def run(config: ServeConfig, tell: Callable[[str], None], *, dashboard: bool = F
             pools = [door, config.decode_pool, config.model.pool]
             check_pools(pools, ray.cluster_resources(), describe_pools(config))
             _check_free(config.http)
+        else:
+            _check_serve(config.http, NAME)
         quieten(logging.getLogger("ray.serve"))
         http = {"host": config.http.host, "port": config.http.port}
         serve.start(proxy_location="HeadOnly", http_options=http)
@@ -56,7 +60,7 @@ def run(config: ServeConfig, tell: Callable[[str], None], *, dashboard: bool = F
             threading.Event().wait()
         except KeyboardInterrupt:
             return
-        except RuntimeError as error:
+        except (RuntimeError, RayServeException) as error:
             raise UserError(
                 f"the service does not start: {error}. The replicas' logs are in Ray's session folder, serve/"
             ) from error
@@ -65,6 +69,28 @@ def run(config: ServeConfig, tell: Callable[[str], None], *, dashboard: bool = F
                 serve.shutdown()  # with its controller and proxy alive, the Ray made here would drain for half a minute
             else:
                 serve.delete(NAME)
+
+
+def _check_serve(http: HttpConfig, name: str) -> None:
+    """A Ray has one Serve: its address stays, and a second application of a name would replace the first."""
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        return
+    there = client.http_config
+    end = "`serve shutdown -y` ends it with all its applications"
+    if (there.host, there.port) != (http.host, http.port):
+        raise UserError(
+            f"http.host={http.host} http.port={http.port}: on this Ray, Ray Serve runs at http://{there.host}:"
+            f"{there.port}, and stays there. Set http.host={there.host} and http.port={there.port}; or {end}"
+        )
+    if name in serve.status().applications:
+        raise UserError(
+            f"on this Ray a service runs at http://{there.host}:{there.port}, and this one would take its place. Stop "
+            f"its job first; where it was killed and the service stayed, {end}"
+        )
 
 
 def _check_free(http: HttpConfig) -> None:
