@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.clips import make_clip
 from tests.conftest import REPOSITORY
+from videopasta.cli.align import align
 from videopasta.dpo.trackers import read_metrics
 
 TINY = REPOSITORY / "videopasta/tiny"
@@ -15,6 +17,19 @@ SAID = (
     "aligned/model/model.safetensors", "questions/questions.jsonl", "before/scores.json",
     "after/scores.json", "report/report.json",
 )  # fmt: skip
+
+
+def test_a_dry_run_shows_every_step_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Clips to do of both folders, pools, and the whole of the three configurations."""
+    for name in ("videos", "unseen"):
+        (tmp_path / name).mkdir()
+        make_clip(tmp_path / name / "clip.mp4", num_frames=20)
+    configs = [TINY / f"{step}.yaml" for step in ("generate", "train", "evaluate")]
+    align(str(tmp_path / "videos"), str(tmp_path / "unseen"), str(tmp_path / "out"), *configs, dry_run=True)
+    said = capsys.readouterr().out
+    assert said.count("1 clips in") == 2
+    assert [key for key in ("queries:", "optimizer:", "prompt_template:") if key not in said] == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from ray.exceptions import RayError
 
 from videopasta import clip_stream
 from videopasta.clip_stream import dataset, pool_options, row, stream
 from videopasta.config import PoolConfig
+from videopasta.errors import UserError
 
 
 class Reserving:
@@ -38,6 +40,43 @@ def test_actors_of_a_pool_reserve_its_custom_resources(ray_with_groups: None, re
     pool = PoolConfig(num_cpus=0.5, resources=resources)
     data = dataset(["a", "b"]).map_batches(Reserving, **pool_options(pool))
     assert set(stream(data)) == {"CPU=0.5 judge=0.5" if resources else "CPU=0.5"}
+
+
+class Mistaken:
+    """Finds a mistake when it starts, or with its first clip."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self._error = UserError("model 'x': no such folder;\nname another")
+        if at_once:
+            raise self._error
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        raise self._error
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_mistake_that_an_actor_finds_is_told_as_one(ray_with_groups: None, at_once: bool):
+    """In its own words, without Ray's traceback."""
+    pool = pool_options(PoolConfig(num_cpus=0.1))
+    data = dataset(["a"]).map_batches(Mistaken, fn_constructor_kwargs={"at_once": at_once}, **pool)
+    with pytest.raises(UserError) as told:
+        list(stream(data))
+    assert str(told.value) == "model 'x': no such folder;\nname another"
+    assert type(told.value) is UserError
+
+
+class Broken:
+    """Does what no user can mend."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        raise RuntimeError("a mistake of ours")
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(ray_with_groups: None):
+    """Whoever mends it needs the line."""
+    data = dataset(["a"]).map_batches(Broken, **pool_options(PoolConfig(num_cpus=0.1)))
+    with pytest.raises(RayError, match=r"(?s)test_clip_stream\.py.*a mistake of ours"):
+        list(stream(data))
 
 
 class Counting:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from videopasta.config.models import PoolConfig
+from videopasta.ray_session import user_error_in
 from videopasta.video import FramePlan
 
 BLOCKS = 2500
@@ -75,9 +76,18 @@ def pool_options(pool: PoolConfig) -> dict[str, Any]:
 
 
 def stream(data: Any) -> Iterator[str]:
-    """Run the graph; each clip's value as it comes out, unordered."""
-    for batch in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-        yield from batch["value"].to_pylist()
+    """Run the graph; each clip's value as it comes out, unordered.
+
+    Raises:
+        UserError: an actor found a mistake that the user can mend.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        for batch in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from batch["value"].to_pylist()
+    except RayError as error:
+        raise user_error_in(error) or error from None
 
 
 def row(value: str, frames: Mapping[str, np.ndarray] | None = None) -> pa.Table:

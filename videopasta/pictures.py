@@ -12,15 +12,6 @@ from videopasta.config import DecodeConfig
 from videopasta.video import ClipRequest, DecodedClip, DecodeWorker, FramePlan, decode_stored
 
 
-def recorded_decode(fingerprint: Mapping[str, Any]) -> DecodeConfig:
-    """How the videos of a folder were read, by the fingerprint in its run.json; an imported one may say nothing of it.
-
-    Never where they may lie: the folder may be a stranger's.
-    """
-    recorded = fingerprint.get("config", {}).get("decode", {})
-    return DecodeConfig.model_validate({name: value for name, value in recorded.items() if name != "sources"})
-
-
 class FrameLoader:
     """Decodes stored plans in a process that can be killed. Not for several threads at once."""
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import tempfile
 import urllib.request
@@ -17,6 +18,12 @@ from rich.console import Console
 
 from videopasta.config import PoolConfig
 from videopasta.errors import UserError
+
+_LAST_WORDS = re.compile(
+    r"^videopasta\.errors\.UserError: (.+?)\s*(?:\Z|\n\nThe above exception was the direct cause)",
+    re.DOTALL | re.MULTILINE,
+)
+"""Of a traceback, the error for people that it ends in, or that another was made of."""
 
 
 @contextlib.contextmanager
@@ -32,7 +39,7 @@ def ray_session(*, dashboard: bool = False, num_cpus: int | None = None) -> Iter
     """
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        _close_to_others()
+        close_to_others()
     import ray
     import ray.data
 
@@ -63,7 +70,7 @@ def ray_session(*, dashboard: bool = False, num_cpus: int | None = None) -> Iter
         ray.shutdown()
 
 
-def _close_to_others() -> None:
+def close_to_others() -> None:
     """Let a Ray that is started in this process listen on loopback alone, and ask for a token.
 
     What is set stays: threads of a Ray that was left read the token once more, and a later one takes it over.
@@ -131,6 +138,21 @@ def check_pools(pools: Sequence[PoolConfig], available: Mapping[str, float], des
                 f"{available.get(name, 0):g}:\n{described}\n"
                 "Custom resources pin pools to a cluster's node groups: leave `resources` out on one machine."
             )
+
+
+def user_error_in(error: BaseException | None) -> UserError | None:
+    """The error for people at the bottom of Ray's wrappings; None where a user can mend nothing."""
+    from ray.exceptions import RayError
+
+    while error is not None:
+        # Of what an actor raised, often the text of the traceback is all that comes.
+        if isinstance(error, RayError) and (said := _LAST_WORDS.search(str(error))):
+            return UserError(said[1])
+        if isinstance(error, UserError):
+            return error
+        inner = (getattr(error, name, None) for name in ("base_exc", "_base_exc", "__cause__"))
+        error = next((one for one in inner if isinstance(one, BaseException)), None)
+    return None
 
 
 def pool_text(pool: PoolConfig) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from tests.chaos.runs import CLIPS_PER_SHARD, Outcome, laboratory
+from tests.chaos.cluster import NUM_NODES
+from tests.chaos.runs import CLIPS_PER_SHARD, NUM_CLIPS, Outcome, laboratory
 from tests.conftest import REPOSITORY
 
 
@@ -29,14 +30,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the totals here")
     options = parser.parse_args()
     outcomes: list[Outcome] = []
-    with laboratory(config=vllm_config(), num_clips=12) if options.vllm else laboratory() as lab:
+    engine, num_clips = ("vllm", 12) if options.vllm else ("stand-in", NUM_CLIPS)
+    print(
+        f"{options.runs} runs of {num_clips} clips on a Ray of a head and {NUM_NODES} nodes below /tmp, {engine} for "
+        "models; before them one that is not broken",
+        flush=True,
+    )
+    with laboratory(config=vllm_config() if options.vllm else None, num_clips=num_clips) as lab:
+        print(f"the unbroken run is done; the others are below {lab.folder}", flush=True)
         for seed in range(options.seed, options.seed + options.runs):
             outcome = lab.run(seed)
             outcomes.append(outcome)
             mark = "whole" if outcome.is_whole else f"NOT WHOLE: {outcome}"
             print(f"run {seed}: {', '.join(outcome.kills)}; {outcome.attempts} attempts, {mark}", flush=True)
             if options.json:  # after each run: a night of them may be broken off as well
-                totals = {"engine": "vllm" if options.vllm else "stand-in"} | total(outcomes)
+                totals = {"engine": engine} | total(outcomes)
                 options.json.write_text(json.dumps(totals, indent=2) + "\n")
     print(json.dumps(total(outcomes), indent=2))
     sys.exit(not all(outcome.is_whole for outcome in outcomes))
@@ -60,6 +68,7 @@ def total(outcomes: list[Outcome]) -> dict[str, object]:
         "changed": sum(one.changed for one in outcomes), "unaccounted": sum(one.unaccounted for one in outcomes),
         "leftovers": sum(len(one.leftovers) for one in outcomes),
         "unexpected_endings": sum(len(one.unexpected) for one in outcomes),
+        "wrong_codes": sum(len(one.wrong_codes) for one in outcomes),
         "attempts": sum(one.attempts for one in outcomes),
         "whole": sum(one.is_whole for one in outcomes),
     }  # fmt: skip

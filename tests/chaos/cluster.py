@@ -1,6 +1,10 @@
-"""A Ray cluster of a head and two nodes on this machine, whose nodes can be killed. Temp dir and ports of its own."""
+"""A Ray cluster of a head and two nodes on this machine, whose nodes can be killed. Temp dir and ports of its own.
+
+It listens on 127.0.0.1 and asks for a token that is made for this process; what it starts inherits it.
+"""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,19 +13,11 @@ from typing import Any
 
 import psutil
 
+from videopasta.ray_session import close_to_others
+
 NODE = {"num_cpus": 4, "object_store_memory": 100 * 2**20}
 """Of each node; the head does no work."""
-
-
-_BALLAST = """
-import sys, time, ray
-ray.init(log_to_driver=False)
-@ray.remote(num_cpus=0, scheduling_strategy="SPREAD")
-def hold(seconds):
-    kept = [ray.put(bytes(2**20)) for _ in range(70)]
-    time.sleep(seconds)
-ray.get([hold.remote(float(sys.argv[1])) for _ in range(2)])
-"""
+NUM_NODES = 2
 
 
 class LocalCluster:
@@ -29,14 +25,14 @@ class LocalCluster:
 
     def __init__(self, folder: Path) -> None:
         """`folder` has a short path: Ray's sockets must fit in 107 characters."""
+        close_to_others()
         from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "object_store_memory": 100 * 2**20, "temp_dir": str(folder)},
-        )
-        self._folder = folder
-        for _ in range(2):
+        self._folder, self._num_added = folder, 0
+        self._temporary: dict[Any, Path] = {}
+        head = NODE | {"num_cpus": 0, "temp_dir": str(folder / "ray")}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(NUM_NODES):
             self.add_node()
 
     def __enter__(self) -> "LocalCluster":
@@ -51,11 +47,20 @@ class LocalCluster:
         return address
 
     def add_node(self) -> None:
-        """One more."""
-        self._cluster.add_node(temp_dir=str(self._folder), **NODE)
+        """One more, with a folder of its own for what is temporary on it."""
+        self._num_added += 1
+        temporary = self._folder / f"tmp-{self._num_added}"
+        temporary.mkdir()
+        node = self._cluster.add_node(temp_dir=str(self._folder / "ray"), env_vars={"TMPDIR": str(temporary)}, **NODE)
+        self._temporary[node] = temporary
+
+    @property
+    def temporary(self) -> list[Path]:
+        """The folders for what is temporary, of the nodes that are there."""
+        return [self._temporary[node] for node in self._cluster.worker_nodes]
 
     def kill_node(self, number: int, *, notice: bool = False) -> None:
-        """SIGKILL all of a node's processes, and put another in its place.
+        """SIGKILL all of a node's processes, and put another in its place. What was on its disk is gone with it.
 
         Args:
             number: which one.
@@ -74,12 +79,19 @@ class LocalCluster:
                 process.kill()
         psutil.wait_procs(doomed, timeout=10)
         self._cluster.worker_nodes.discard(node)
+        shutil.rmtree(self._temporary.pop(node), ignore_errors=True)
         self.add_node()
 
     def press_stores(self, *, seconds: float) -> None:
-        """Fill most of the object stores of two nodes, the head may be one, with objects of another job."""
-        environment = os.environ | {"RAY_ADDRESS": self.address}
-        subprocess.run([sys.executable, "-c", _BALLAST, str(seconds)], check=True, capture_output=True, env=environment)
+        """Fill most of each node's object store with objects of another job."""
+        # By their ids: Ray takes a while to see that a killed node is none any more.
+        nodes = [node._node_id for node in self._cluster.worker_nodes]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.chaos.ballast", str(seconds), *nodes], capture_output=True, text=True,
+            env=os.environ | {"RAY_ADDRESS": self.address}, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(done.stderr)
 
     def _drain(self, node_id: str) -> None:
         command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", self.address]

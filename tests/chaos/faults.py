@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -37,11 +38,20 @@ class Kind(StrEnum):
     DISK_FULL = "disk_full"
     """The disk of the output is full until the run has ended over it."""
     STORE_PRESSURE = "store_pressure"
-    """For three seconds somebody else's objects fill most of the object stores of two nodes."""
+    """For three seconds somebody else's objects fill most of each node's object store."""
 
 
 _OF_DECODING = frozenset({Kind.DECODER, Kind.DECODE_ACTOR})
-ENDS_THE_DRIVER = frozenset({Kind.DRIVER, Kind.DRIVER_TERM, Kind.WRITER, Kind.DISK_FULL})
+ENDS_THE_DRIVER = {
+    Kind.DRIVER: (-signal.SIGKILL,),
+    Kind.DRIVER_TERM: (
+        128 + signal.SIGTERM,
+        -signal.SIGTERM,
+    ),  # the latter before it has got to Ray, which listens to it
+    Kind.WRITER: (-signal.SIGKILL,),
+    Kind.DISK_FULL: (2,),
+}
+"""These do, and then its exit code is one of those."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +139,14 @@ def free_disk(out: Path) -> None:
     (out.parent / FILLER).unlink(missing_ok=True)
 
 
+def num_shards(out: Path) -> int:
+    """Committed so far."""
+    return len(list(out.glob("candidates/part-*.parquet")))
+
+
 def wait_for(fault: Fault, out: Path, driver: subprocess.Popen[str]) -> bool:
     """Until the moment of `fault`; False when the driver ends before."""
-    while len(list(out.glob("candidates/part-*.parquet"))) < fault.at_shard:
+    while num_shards(out) < fault.at_shard:
         if driver.poll() is not None:
             return False
         time.sleep(0.02)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import yaml
 
 from tests.chaos.cluster import LocalCluster
 from tests.chaos.endpoint import Endpoint
-from tests.chaos.faults import ENDS_THE_DRIVER, Fault, Kind, Victims, free_disk, plan_faults, wait_for
+from tests.chaos.faults import ENDS_THE_DRIVER, Fault, Kind, Victims, free_disk, num_shards, plan_faults, wait_for
 from videopasta.pairs import PairStore
 from videopasta.tiny.render import write_video
 from videopasta.tiny.world import scenes
@@ -32,6 +33,11 @@ MAX_ATTEMPTS = 20
 DEADLINE_S = 300
 DISK_MIB = 64
 OF_THE_RUN = {"run_id"}
+_A_DECODER = """
+from videopasta.config import DecodeConfig
+from videopasta.video import DecodeWorker
+DecodeWorker(DecodeConfig())
+"""
 
 
 @dataclass
@@ -56,10 +62,13 @@ class Outcome:
     """Temporary files."""
     unexpected: list[str] = field(default_factory=list)
     """How drivers ended that no fault had ended: what Ray or we should have borne."""
+    wrong_codes: list[str] = field(default_factory=list)
+    """How drivers ended that a fault had ended, where it is not as promised."""
 
     @property
     def is_whole(self) -> bool:
-        return not any((self.lost, self.doubled, self.changed, self.unaccounted, self.leftovers, self.unexpected))
+        failings = (self.lost, self.doubled, self.changed, self.unaccounted, self.leftovers, self.unexpected)
+        return not any((*failings, self.wrong_codes))
 
 
 class Laboratory:
@@ -84,6 +93,8 @@ class Laboratory:
         output, _ = driver.communicate(timeout=DEADLINE_S)
         if driver.returncode:
             raise RuntimeError(f"the unbroken run failed:\n{output}")
+        if left := self._left_on_nodes():
+            raise RuntimeError(f"the unbroken run left {left}")
         self._expected = {kind: _rows(folder / "unbroken", kind)[0] for kind in ("candidates", "pairs")}
         self._quarantine = _quarantine(folder / "unbroken")
 
@@ -95,44 +106,53 @@ class Laboratory:
             out = self._disk / "out"
             while True:
                 outcome.attempts += 1
-                before = outcome.kills.copy()
-                code, output = self._attempt(out, faults, outcome.kills)
+                code, output, ended_by = self._attempt(out, faults, outcome.kills)
+                if ended_by is not None and code not in ENDS_THE_DRIVER[ended_by]:
+                    outcome.wrong_codes.append(f"{ended_by}, {code}: {output[-2000:]}")
                 if code == 0:
                     break
-                if not ENDS_THE_DRIVER.intersection(outcome.kills - before):
+                if ended_by is None:
                     outcome.unexpected.append(f"{code}: {output[-2000:]}")
                 if outcome.attempts == MAX_ATTEMPTS:
                     raise RuntimeError(f"run {seed} is not done after {MAX_ATTEMPTS} attempts:\n{output}")
             self._compare(out, outcome)
         return outcome
 
-    def _attempt(self, out: Path, faults: list[Fault], kills: Counter[str]) -> tuple[int, str]:
-        """Give the command once; takes the faults that happen, or that can no longer, from `faults`."""
-        written = len(list(out.glob("candidates/part-*.parquet")))
-        dies_at = None
+    def _attempt(self, out: Path, faults: list[Fault], kills: Counter[str]) -> tuple[int, str, Kind | None]:
+        """Give the command once; takes the faults that happen, or that can no longer, from `faults`.
+
+        Returns:
+            its exit code, what it said, and what ended it.
+        """
+        dies_at = ended_by = None
         if faults and faults[0].kind == Kind.WRITER:
             # Each shard is two files: every other plan dies between them, having written candidates and half of pairs.
-            dies_at = 2 * max(1, faults[0].at_shard - written) - faults[0].choice % 2
+            dies_at = 2 * max(1, faults[0].at_shard - num_shards(out)) - faults[0].choice % 2
         driver = self._start(out, dies_at)
         victims = Victims(self._cluster, out)
+        written = 0
         try:
-            while faults and dies_at is None:
+            while faults and dies_at is None and ended_by is None:
                 if not wait_for(faults[0], out, driver):
                     break
                 fault = faults.pop(0)
-                if victims.strike(fault, driver):
-                    kills[fault.kind] += 1
+                if not victims.strike(fault, driver):
+                    continue
                 if fault.kind in ENDS_THE_DRIVER:
-                    break
+                    ended_by, written = fault.kind, num_shards(out)
+                else:
+                    kills[fault.kind] += 1
             output, _ = driver.communicate(timeout=DEADLINE_S)
         finally:
             driver.kill()
             free_disk(out)
         if dies_at is not None:
-            fault = faults.pop(0)
-            if driver.returncode < 0:
-                kills[fault.kind] += 1
-        return driver.returncode, output
+            ended_by, written = faults.pop(0).kind, num_shards(out)
+        if driver.returncode == 0 and num_shards(out) == written:
+            ended_by = None  # it came when all was written
+        if ended_by is not None:
+            kills[ended_by] += 1
+        return driver.returncode, output, ended_by
 
     def _start(self, out: Path, dies_at: int | None = None) -> subprocess.Popen[str]:
         module = ["videopasta.cli"] if dies_at is None else ["tests.chaos.driver", str(dies_at)]
@@ -157,7 +177,17 @@ class Laboratory:
         seen.update(Path(uri).name for uri in _uris(store, "candidates") & _uris(store, "quarantine"))
         outcome.unaccounted = sum(seen[path.name] != 1 for path in self._videos.iterdir())
         hidden = [path for path in out.rglob(".*") if path.name != ".lock"]
-        outcome.leftovers = [str(path) for path in (*hidden, *self._scratch.iterdir())]
+        for folder in {path.parent for path in self._left_on_nodes()}:
+            # What a killed one left there, the next one removes.
+            subprocess.run([sys.executable, "-c", _A_DECODER], check=True, env=os.environ | {"TMPDIR": str(folder)})
+        outcome.leftovers = [str(path) for path in (*hidden, *self._scratch.iterdir(), *self._left_on_nodes())]
+
+    def _left_on_nodes(self) -> list[Path]:
+        """What is temporary there once the run's actors are gone."""
+        deadline = time.monotonic() + 30
+        while self._cluster.processes("ray::", "Actor") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return [path for folder in self._cluster.temporary for path in folder.iterdir()]
 
 
 def _rows(out: Path, kind: str) -> tuple[dict[str, dict[str, Any]], int]:
@@ -217,5 +247,5 @@ def laboratory(*, num_clips: int = NUM_CLIPS, config: Mapping[str, Any] | None =
     """A laboratory in a temporary folder, taken down in the end. `config`: of real models, instead of the stand-in."""
     with tempfile.TemporaryDirectory(prefix="vp-", dir="/tmp") as name:
         folder = Path(name)
-        with LocalCluster(folder / "ray") as cluster:
+        with LocalCluster(folder / "cluster") as cluster:
             yield Laboratory(folder, cluster, config or scripted_config(Endpoint()), num_clips=num_clips)

@@ -1,15 +1,29 @@
 """Runs that are broken at seeded moments, each compared with the unbroken one row by row."""
 
+import os
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.chaos import training
 from tests.chaos.__main__ import total, vllm_config
+from tests.chaos.cluster import LocalCluster
 from tests.chaos.runs import laboratory
+from tests.test_ray_session import status_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+def test_cluster_is_nobody_elses():
+    """It listens on this machine alone, and asks for a token."""
+    with tempfile.TemporaryDirectory(prefix="vp-", dir="/tmp") as folder, LocalCluster(Path(folder)) as cluster:
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        sockets = [one for process in family for one in process.net_connections("inet") if one.status == "LISTEN"]
+        assert {one.laddr.ip.removeprefix("::ffff:") for one in sockets} == {"127.0.0.1"}
+        assert status_of(f"http://{cluster._cluster.webui_url}/api/jobs/") == 401
+        assert status_of(f"http://{cluster._cluster.webui_url}/api/jobs/", os.environ["RAY_AUTH_TOKEN"]) == 200
 
 
 def test_twenty_broken_runs_lose_and_double_nothing():

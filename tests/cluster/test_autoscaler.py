@@ -1,7 +1,8 @@
 """A run on a head without work of its own, whose autoscaler adds and takes nodes: from none to some to none.
 
 The nodes are Ray's fake ones, processes of this machine that call themselves GPU nodes; head, autoscaler, Ray Data and
-the run are the real thing. Models are the stand-in of tests/chaos/endpoint.py.
+the run are the real thing. Models are the stand-in of tests/chaos/endpoint.py, whose words are the same however often
+and wherever they are asked for; the last test has vLLM's engines instead.
 """
 
 import json
@@ -20,10 +21,12 @@ import pytest
 import yaml
 
 from tests.cluster.scripted import SECURED, TOKEN, generate_words, write_run
+from tests.conftest import REPOSITORY
 from tests.test_ray_session import environment, free_ports, started_head
 from videopasta.pairs import PairStore
 
-NUM_CLIPS = 60
+NUM_CLIPS, NUM_VLLM_CLIPS = 60, 12
+TINY = REPOSITORY / "videopasta/tiny"
 HEAD_ID, HEAD = "f" * 51 + "00000", "ray.head.default"
 """As the provider of fake nodes calls the head."""
 MOST = {"decode": 1, "generate": 2, "judge": 1}
@@ -110,17 +113,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Itera
             process.kill()
 
 
+def pools(**generates: Any) -> dict[str, dict[str, Any]]:
+    """Pinned to the groups; what is given is of the generator's pool."""
+    gpu = {"num_cpus": 0.5, "num_gpus": 1, "clips_in_flight": 1}
+    generator = gpu | {"resources": {"generate": 1}} | generates
+    return {
+        "decode": {"num_cpus": 0.5, "clips_in_flight": 1, "resources": {"decode": 0.5}},
+        "query": generator, "response": generator, "judge": gpu | {"resources": {"judge": 1}},
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with clips and a configuration whose pools are pinned to the groups."""
+    """A folder with clips and a configuration of the stand-in, whose generator may have two engines."""
     folder = tmp_path_factory.mktemp("site")
-    gpu = {"num_cpus": 0.5, "num_gpus": 1, "clips_in_flight": 1}
-    generates = gpu | {"max_size": 2, "resources": {"generate": 1}}
-    pools = {
-        "decode": {"num_cpus": 0.5, "clips_in_flight": 1, "resources": {"decode": 0.5}},
-        "query": generates, "response": generates, "judge": gpu | {"resources": {"judge": 1}},
-    }  # fmt: skip
-    write_run(folder, num_clips=NUM_CLIPS, pools=pools)
+    write_run(folder, num_clips=NUM_CLIPS, pools=pools(max_size=2))
     return folder
 
 
@@ -180,3 +187,18 @@ def test_nothing_is_lost_with_a_node(cluster: Cluster, site: Path):
     assert done.code == 0, done.said
     assert done.killed
     assert rows(site / "rough") == rows(site / "calm")
+
+
+@pytest.mark.slow
+def test_engines_of_vllm_come_with_their_nodes(cluster: Cluster, tmp_path: Path):
+    """The shipped models on nodes that were not there before: pairs of every clip, and no node is left."""
+    assert wait_for_none(cluster) == dict.fromkeys(MOST, 0)
+    config = yaml.safe_load((TINY / "generate.yaml").read_text())
+    write_run(tmp_path, num_clips=NUM_VLLM_CLIPS, pools=pools(clips_in_flight=4), config=config)
+    done = run(cluster, tmp_path, tmp_path / "out")
+    assert done.code == 0, done.said
+    assert all(1 <= max(count[name] for count in done.seen) <= MOST[name] for name in MOST)
+    store = PairStore(str(tmp_path / "out"))
+    assert len(store.ledger().clip_ids) == NUM_VLLM_CLIPS
+    assert store.read("pairs").num_rows > NUM_VLLM_CLIPS
+    assert wait_for_none(cluster) == dict.fromkeys(MOST, 0)

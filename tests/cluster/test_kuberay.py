@@ -141,8 +141,11 @@ def test_job_runs_a_command_and_a_configuration_that_are_in_the_image():
 
 
 def test_service_is_an_application_of_the_package_whose_largest_pools_fit():
-    """Ray Serve's own schema takes it; its arguments are a configuration; ports and tokens are those of the pods."""
+    """Ray Serve's own schema takes it, without a gRPC proxy, which no token of ours would guard; its arguments are a
+    configuration; ports and tokens are those of the pods.
+    """
     schema = ServeDeploySchema.model_validate(yaml.safe_load(read(SERVICE_FILE)["spec"]["serveConfigV2"]))
+    assert schema.grpc_options.grpc_servicer_functions == []
     (application,) = schema.applications
     module, _, name = application.import_path.partition(":")
     assert callable(getattr(importlib.import_module(module), name))

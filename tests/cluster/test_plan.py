@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.clips import make_clip
 from tests.conftest import REPOSITORY
 from tests.works import make_decoded, make_entry
+from videopasta.cluster.calibrate import describe
 from videopasta.cluster.estimate import (
     CHARS_PER_WORD,
     DESCRIPTION_WORDS,
@@ -109,6 +111,15 @@ def test_profile_is_read_as_it_was_written(tmp_path: Path):
     (tmp_path / "other.yaml").write_text("a: 1")
     with pytest.raises(UserError, match="not what `videopasta calibrate` writes"):
         read_profile(tmp_path / "other.yaml")
+
+
+def test_a_dry_calibration_says_what_it_would_run(tmp_path: Path):
+    """Fewer clips than it may take where there are no more, and pools that stay at their smallest."""
+    for num_frames in (20, 22):
+        make_clip(tmp_path / f"{num_frames}.mp4", num_frames=num_frames)
+    wide = load_config(GenerateConfig, REPOSITORY / "configs/ci_random.yaml", ["decode_pool.max_size=9"])
+    assert describe(str(tmp_path), TINY, 24).startswith("2 of 2 clips, whose pairs are thrown away\ndecode: ")
+    assert "decode: pyav, 1 to 1 actors" in describe(str(tmp_path), wide, 1)
 
 
 def test_actors_go_where_they_fit_and_waste_least():

@@ -141,6 +141,7 @@ def test_the_exported_model_says_the_same_everywhere(unbroken, folder):
     assert "".join(said["vllm"]).strip() == "".join(said["transformers"]).strip() != ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["worker", "driver"])
 def test_a_killed_run_goes_on_to_the_same_numbers(train, folder, unbroken, victim):
     """SIGKILL of a worker in mid-run, or of the driver and the same command again: the unbroken run's steps."""
@@ -161,6 +162,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(train, folder, unbroken, victi
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_the_reference_trainer_leaves_the_same(train, folder):
     """TRL's own DPOTrainer on two workers, its checkpoint exported as a model."""
     out = folder / "trl"

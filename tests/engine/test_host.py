@@ -1,7 +1,9 @@
 """Engines that die, hang and grow, under a host that is asked as Ray's actors are asked."""
 
 import asyncio
+import contextlib
 import subprocess
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -9,8 +11,7 @@ import pytest
 
 from videopasta.config import EnginePoolConfig
 from videopasta.engine import EngineDead, RequestError
-from videopasta.engine import host as hosts
-from videopasta.engine.host import MAX_STARTS, Attempts, EngineHost
+from videopasta.engine.host import MAX_FRUITLESS_STARTS, MAX_STARTS, Attempts, EngineHost
 
 
 class Left(BaseException):
@@ -23,12 +24,17 @@ def leave() -> None:
 
 @pytest.fixture
 def make_host(monkeypatch):
-    """Hosts outside Ray: `Attempts` called in place, and an engine that is only a name."""
+    """Hosts outside Ray: `Attempts` called in place, and an engine that is only a name; one after the other, as Ray
+    starts an actor again.
+    """
     context = SimpleNamespace(get_actor_id=lambda: "a1", get_node_id=lambda: "n1")
+    started: list[Attempts] = []
     monkeypatch.setattr("ray.get", lambda done: done.result())
     monkeypatch.setattr("ray.get_runtime_context", lambda: context)
 
     def make(attempts: Attempts, start: Callable[[], object] = lambda: "engine", **pool: float) -> EngineHost:
+        context.was_current_actor_reconstructed = attempts in started
+        started.append(attempts)
         return EngineHost(start, EnginePoolConfig(**pool), _Handle(attempts), leave=leave)
 
     return make
@@ -41,7 +47,7 @@ class _Handle:
         self._attempts = attempts
 
     def __getattr__(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(remote=lambda *arguments: _done(getattr(self._attempts, name)(*arguments)))
+        return SimpleNamespace(remote=lambda *args, **others: _done(getattr(self._attempts, name)(*args, **others)))
 
 
 class _done:
@@ -120,6 +126,28 @@ def test_neighbours_of_a_poisonous_clip_are_not_given_up(make_host):
     assert sorted(done) == ["a", "b", "c", "poison engine_died"]
 
 
+def test_poisonous_clips_that_take_turns_are_all_given_up(make_host):
+    """Whichever of them comes first after a death, the run goes on: each has all its attempts, the others are done."""
+    attempts, done = Attempts(), {}
+    waiting = deque(["poison 1", "poison 2", "a", "poison 3", "poison 4", "b"])
+
+    async def life(host: EngineHost) -> None:
+        """One life of the actor: it dies with the first of the poisonous clips that gets to its engine."""
+        for clip in list(waiting):
+            try:
+                done[clip] = await host.do(clip, die if "poison" in clip else answer)
+            except RequestError as error:
+                done[clip] = error.reason
+            waiting.remove(clip)
+
+    while waiting:
+        with contextlib.suppress(Left):
+            asyncio.run(life(make_host(attempts)))
+        waiting.rotate(-1)
+    poison = {f"poison {number}": "engine_died" for number in range(1, 5)}
+    assert done == poison | {"a": "engine said", "b": "engine said"}
+
+
 def test_an_engine_that_is_late_is_left_and_the_late_clip_given_up_in_the_end(make_host):
     """It may be the engine's fault: a clip has all its attempts. The reason is told as it is."""
     attempts = Attempts()
@@ -154,7 +182,7 @@ def test_an_engine_over_its_memory_is_left_when_nobody_uses_it(make_host):
 
 
 def test_an_engine_that_never_gets_to_a_clip_stops_the_run(make_host):
-    """Dying at its start, it would be started for ever; one finished clip begins the count anew."""
+    """Dying at its start, it would be started for ever; one clip that is begun begins the count anew."""
     attempts = Attempts()
     for _ in range(MAX_STARTS):
         host = make_host(attempts)
@@ -162,6 +190,26 @@ def test_an_engine_that_never_gets_to_a_clip_stops_the_run(make_host):
         make_host(attempts)
     asyncio.run(host.do("clip", answer))
     make_host(attempts)
+
+
+def test_an_engine_that_never_finishes_a_clip_stops_the_run(make_host):
+    """Ending under each, it would give up thousands of good ones; one that is finished begins the count anew."""
+    attempts, given_up = Attempts(), set()
+
+    def next_life(clip: str) -> None:
+        try:
+            asyncio.run(make_host(attempts).do(clip, die))
+        except Left:
+            pass
+        except RequestError:
+            given_up.add(clip)
+
+    asyncio.run(make_host(attempts).do("good", answer))
+    for number in range(MAX_FRUITLESS_STARTS):
+        next_life(f"clip {number // 4}")
+    with pytest.raises(RuntimeError, match=f"started {MAX_FRUITLESS_STARTS} times .* before it had finished a clip"):
+        next_life("another")
+    assert len(given_up) < 10
 
 
 def test_an_engine_over_its_memory_from_its_start_is_a_setting_to_mend(make_host):
@@ -179,7 +227,7 @@ def test_an_engine_that_does_not_start_is_told_at_once_and_borne_later(make_host
     with pytest.raises(ValueError, match="no free memory"):
         make_host(Attempts(), fail)
     attempts = Attempts()
-    make_host(attempts)
+    asyncio.run(make_host(attempts).do("clip", answer))
     with pytest.raises(Left):
         make_host(attempts, fail)
 
@@ -201,4 +249,3 @@ def test_a_mistake_of_ours_is_no_ones_fault(make_host):
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(make_host(Attempts()).do("clip", wrong))
-    assert EnginePoolConfig().attempts < hosts.MAX_STARTS  # a poisonous clip alone does not stop a run

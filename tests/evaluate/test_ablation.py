@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from videopasta.evaluate.ablation import SUBSETS
 from videopasta.tiny.cli import EVALUATE_CONFIG, GENERATE_CONFIG, TRAIN_CONFIG
 
 
@@ -34,6 +35,9 @@ def test_each_failure_mode_is_trained_alone_and_all_together(ray_folder, tmp_pat
         "ablate", "--pairs", tmp_path / "pairs", "--questions", tmp_path / "q", "--out", tmp_path / "out",
         "--train-config", tmp_path / "train.yaml", "--evaluate-config", EVALUATE_CONFIG,
     )  # fmt: skip
+    told = videopasta(*ablate, "--dry-run")
+    assert [name for name in ("before", *SUBSETS) if f"{name}" not in told] == []
+    assert not (tmp_path / "out").exists()
     output = videopasta(*ablate)
     assert "pairs: temporal" in output
     found = json.loads((tmp_path / "out/ablation.json").read_text())

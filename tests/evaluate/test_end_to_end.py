@@ -126,6 +126,7 @@ def test_the_same_model_evaluated_twice_scores_the_same(once, evaluate, tmp_path
     assert rows_by_id(tmp_path / "again") == rows_by_id(once)
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_to_the_same_answers(once, evaluate, tmp_path):
     """SIGKILL after the first shard, and the same command again: no question lost, none asked twice."""
     out = tmp_path / "out"
@@ -140,6 +141,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_answers(once, evaluate, tmp_pat
     assert len(list((out / "answers").glob("part-*"))) == NUM_CLIPS
 
 
+@pytest.mark.slow
 def test_a_video_that_is_gone_is_named_and_asked_about_when_it_is_back(once, evaluate, asked, tmp_path):
     """Its questions have a problem and no score; the same command asks them once it can."""
     clip = asked / "clips/clip_001.mp4"
@@ -166,6 +168,7 @@ def test_another_model_does_not_go_on_in_the_same_folder(once, evaluate):
     assert "plan.num_frames: 32 -> 16" in output
 
 
+@pytest.mark.slow
 def test_open_answers_about_real_videos_are_graded_by_a_model(asked, videopasta, tmp_path):
     """Without truth the grader's verdict stands in the row, or why there is none; without a grader, no score."""
     (tmp_path / "q").mkdir()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.review.folders import make_folder
+from videopasta.config import DecodeConfig, SourcesConfig
 from videopasta.errors import UserError
 from videopasta.report.page import read_report, write_page
 from videopasta.review.decisions import Decisions
@@ -29,7 +30,7 @@ class Sources(HTMLParser):
 
 def test_the_page_needs_nothing_beside_it(folder: str, tmp_path: Path):
     """Its pictures stand in it: two plots, and two filmstrips a sample."""
-    write_page(read_report(folder), tmp_path, samples=2)
+    write_page(read_report(folder), tmp_path, DecodeConfig(), samples=2)
     sources = Sources()
     sources.feed((tmp_path / "report.html").read_text())
     assert all(source.startswith("data:image/") for source in sources.found)
@@ -38,7 +39,7 @@ def test_the_page_needs_nothing_beside_it(folder: str, tmp_path: Path):
 
 def test_page_and_json_have_the_same_counts(folder: str, tmp_path: Path):
     """9 pairs of 12 candidates of 3 clips."""
-    write_page(read_report(folder), tmp_path, samples=0)
+    write_page(read_report(folder), tmp_path, DecodeConfig(), samples=0)
     counts = json.loads((tmp_path / "report.json").read_text())
     assert counts["funnel"] == {"candidates": 12, "judged": 9, "pairs": 9}
     assert (counts["num_videos"], counts["drop_reasons"]) == (3, {"length_ratio": 3})
@@ -59,7 +60,7 @@ def test_people_are_held_against_the_judge(folder: str, tmp_path: Path):
     decisions.close()
     report = read_report(folder)
     assert (report.num_reviews, report.reviewed.count, report.reviewed.share) == (4, 4, 0.5)
-    write_page(report, tmp_path, samples=0)
+    write_page(report, tmp_path, DecodeConfig(), samples=0)
     assert "the same in 50.0 %" in (tmp_path / "report.html").read_text()
 
 
@@ -67,7 +68,7 @@ def test_samples_are_the_same_for_the_same_seed(folder: str, tmp_path: Path):
     """And of equal number for each failure mode; a page of more than there are shows all."""
     pages = []
     for name, samples in (("a", 1), ("b", 1), ("c", 50)):
-        write_page(read_report(folder), tmp_path / name, samples=samples)
+        write_page(read_report(folder), tmp_path / name, DecodeConfig(), samples=samples)
         pages.append((tmp_path / name / "report.html").read_text())
     assert pages[0] == pages[1]
     assert [page.count("<article>") for page in pages] == [4, 4, 12]
@@ -77,8 +78,15 @@ def test_a_video_that_is_gone_is_told(tmp_path: Path):
     """In the place of its frames."""
     folder = make_folder(tmp_path, num_clips=1)
     (tmp_path / "0.mp4").unlink()
-    write_page(read_report(folder), tmp_path / "page", samples=1)
+    write_page(read_report(folder), tmp_path / "page", DecodeConfig(), samples=1)
     assert (tmp_path / "page/report.html").read_text().count("No frames: missing") == 4
+
+
+def test_a_video_elsewhere_is_not_opened(folder: str, tmp_path: Path):
+    """Rows may be a stranger's, and name any file."""
+    decode = DecodeConfig(sources=SourcesConfig(roots=(str(tmp_path),)))
+    write_page(read_report(folder), tmp_path / "page", decode, samples=1)
+    assert (tmp_path / "page/report.html").read_text().count("No frames: not_allowed") == 4
 
 
 @pytest.mark.parametrize("made", [False, True])

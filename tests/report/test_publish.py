@@ -11,6 +11,7 @@ from huggingface_hub import DatasetCard
 
 from tests.report.hub import Hub
 from tests.review.folders import make_folder
+from videopasta.config import ExportConfig
 from videopasta.errors import UserError
 from videopasta.pairs import PairStore
 from videopasta.report.card import make_card
@@ -93,7 +94,7 @@ def test_a_public_dataset_gets_nothing_unless_that_is_asked_for(folder: str, tmp
 
 def test_datasets_opens_what_was_prepared(folder: str, tmp_path: Path):
     """By the card alone: its splits hold all pairs, and the videos are those that they were made from."""
-    prepare(folder, tmp_path / "out", name="pasta", videos="embed")
+    prepare(folder, tmp_path / "out", ExportConfig(videos="embed"), name="pasta")
     splits = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     pairs = PairStore(folder).read("pairs")
     ids = [pair_id for split in splits.values() for pair_id in split["pair_id"]]
@@ -102,7 +103,14 @@ def test_datasets_opens_what_was_prepared(folder: str, tmp_path: Path):
 
 def test_the_card_is_one_that_the_hub_takes(folder: str, tmp_path: Path):
     """Its header is read back by the hub's own library; its numbers are the set's."""
-    prepare(folder, tmp_path / "out", name="pasta", videos="embed", license_="cc-by-4.0", source_license="the owners'")
+    prepare(
+        folder,
+        tmp_path / "out",
+        ExportConfig(videos="embed"),
+        name="pasta",
+        license_="cc-by-4.0",
+        source_license="the owners'",
+    )
     card = DatasetCard.load(tmp_path / "out/README.md")
     assert (card.data.license, card.data.pretty_name, card.data.size_categories) == ("cc-by-4.0", "pasta", ["n<1K"])
     assert card.text.startswith("\n# pasta")
@@ -117,10 +125,12 @@ def test_the_card_is_one_that_the_hub_takes(folder: str, tmp_path: Path):
 def test_paths_of_this_machine_are_not_published(folder: str, tmp_path: Path):
     """Refused as links; gone where the videos are in the rows; where others find them after --rewrite."""
     with pytest.raises(UserError, match="a path of this machine"):
-        prepare(folder, tmp_path / "1", name="pasta", videos="link")
+        prepare(folder, tmp_path / "1", ExportConfig(videos="link"), name="pasta")
     videos = str(Path(folder).parent)
-    prepare(folder, tmp_path / "2", name="pasta", videos="embed")
-    prepare(folder, tmp_path / "3", name="pasta", videos="link", rewrite=((videos, "s3://bucket/videos"),))
+    prepare(folder, tmp_path / "2", ExportConfig(videos="embed"), name="pasta")
+    prepare(
+        folder, tmp_path / "3", ExportConfig(videos="link"), name="pasta", rewrite=((videos, "s3://bucket/videos"),)
+    )
     for out, expected in ((tmp_path / "2", "0.mp4"), (tmp_path / "3", "s3://bucket/videos/0.mp4")):
         for name, _ in files_in(out):
             assert videos.encode() not in (out / name).read_bytes(), name
@@ -137,8 +147,8 @@ def test_models_of_this_machine_are_not_named_by_their_paths(tmp_path: Path):
                 for row in table.to_pylist()]  # fmt: skip
         pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
     with pytest.raises(UserError, match=r"/home/me/judge.*as the name of a model"):
-        prepare(folder, tmp_path / "1", name="pasta", videos="embed")
-    prepare(folder, tmp_path / "2", name="pasta", videos="embed", rewrite=(("/home/me/", "me/"),))
+        prepare(folder, tmp_path / "1", ExportConfig(videos="embed"), name="pasta")
+    prepare(folder, tmp_path / "2", ExportConfig(videos="embed"), name="pasta", rewrite=(("/home/me/", "me/"),))
     for name, _ in files_in(tmp_path / "2"):
         assert b"/home/me" not in (tmp_path / "2" / name).read_bytes(), name
     assert "`me/judge+me/second@r`" in (tmp_path / "2/README.md").read_text()

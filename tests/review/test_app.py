@@ -1,7 +1,6 @@
 """The pages as a browser without JavaScript has them."""
 
 import io
-import json
 import re
 import threading
 from pathlib import Path
@@ -15,7 +14,7 @@ from starlette.testclient import TestClient
 
 from tests.clips import read_number
 from tests.review.folders import MODES, make_folder
-from videopasta.config import SourcesConfig
+from videopasta.config import DecodeConfig, SourcesConfig
 from videopasta.errors import UserError
 from videopasta.review.app import Review, make_app
 from videopasta.review.catalogue import Catalogue
@@ -30,12 +29,15 @@ def folder(tmp_path_factory) -> str:
     return make_folder(tmp_path_factory.mktemp("review"))
 
 
+def make_review(folder: str, kept: Path, sources: SourcesConfig = SourcesConfig()) -> Review:
+    decisions = Decisions(kept / "decisions.sqlite3")
+    filmstrips = FilmstripMaker(DecodeConfig(sources=sources))
+    return Review(Catalogue(folder), decisions, filmstrips, sources, str(kept), "ann")
+
+
 @pytest.fixture
 def review(folder: str, tmp_path: Path):
-    catalogue = Catalogue(folder)
-    made = Review(
-        catalogue, Decisions(tmp_path / "decisions.sqlite3"), FilmstripMaker(catalogue.decode), str(tmp_path), "ann"
-    )
+    made = make_review(folder, tmp_path)
     yield made
     made.filmstrips.close()
     made.decisions.close()
@@ -273,14 +275,21 @@ def test_dropped_candidates_can_be_looked_at(browser: TestClient):
     assert "no judge saw it" in page.text
 
 
+def test_the_progress_says_what_kappa_wants(browser: TestClient):
+    """Looked at are what the judge accepted, unless one asks for the others: of one word alone there is no kappa."""
+    link = 'href="/?shown=dropped"'
+    assert link not in browser.get("/progress").text
+    browser.post(browser.get("/").url, data={"action": "accept"})
+    assert link in browser.get("/progress").text
+
+
 def test_a_video_that_is_gone_or_another_is_told(tmp_path: Path):
     """The pair can still be decided."""
-    catalogue = Catalogue(make_folder(tmp_path, num_clips=2))
+    made = make_review(make_folder(tmp_path, num_clips=2), tmp_path)
     (tmp_path / "0.mp4").unlink()
     (tmp_path / "1.mp4").write_bytes((tmp_path / "1.mp4").read_bytes() + bytes(8))
-    made = Review(catalogue, Decisions(tmp_path / "d.sqlite3"), FilmstripMaker(catalogue.decode), str(tmp_path), "ann")
     browser, told = open_browser(made), []
-    for pair_id, entry in catalogue.entries.items():
+    for pair_id, entry in made.catalogue.entries.items():
         if entry.failure_mode == MODES[0] and entry.accepted:
             told += re.findall(r"No frames: (\w+)", browser.get(f"/pairs/{pair_id}").text)
     assert sorted(told) == ["changed", "missing"]
@@ -363,11 +372,17 @@ def test_a_folder_of_another_version_is_told(tmp_path: Path):
         Catalogue(folder)
 
 
-def test_a_folder_does_not_say_what_may_be_opened(tmp_path: Path):
-    """Its run.json may be a stranger's, and name hosts that only this machine reaches."""
-    folder = make_folder(tmp_path, num_clips=1)
-    run_file = Path(folder) / "run.json"
-    run = json.loads(run_file.read_text())
-    run["fingerprint"]["config"]["decode"]["sources"] = {"schemes": ["http"], "hosts": ["169.254.169.254"]}
-    run_file.write_text(json.dumps(run))
-    assert Catalogue(folder).decode.sources == SourcesConfig()
+@pytest.mark.parametrize(
+    ("sources", "status"),
+    [({"roots": ("/nowhere",)}, 403), ({"schemes": ("s3",)}, 403), ({}, 200)],
+    ids=["elsewhere", "nothing local", "anywhere"],
+)
+def test_only_videos_of_the_named_sources_are_opened(sources: dict, status: int, folder: str, tmp_path: Path):
+    """Rows may be a stranger's, and name any file: neither its frames nor the file itself are shown."""
+    review = make_review(folder, tmp_path, SourcesConfig(**sources))
+    browser = open_browser(review)
+    pair_id = next(iter(review.catalogue.entries))
+    assert browser.get(f"/pairs/{pair_id}/clip").status_code == status
+    assert ("No frames: not_allowed" in browser.get(f"/pairs/{pair_id}").text) == (status == 403)
+    review.filmstrips.close()
+    review.decisions.close()

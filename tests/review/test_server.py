@@ -9,8 +9,9 @@ from urllib.request import HTTPCookieProcessor, build_opener
 import pytest
 
 from tests.review.folders import make_folder
+from videopasta.config import DecodeConfig, SourcesConfig
 from videopasta.errors import UserError
-from videopasta.review.server import _listen, _name_of
+from videopasta.review.server import _check_host, _listen, _name_of, serve
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,21 @@ from videopasta.review.server import _listen, _name_of
 def test_the_address_is_one_that_others_can_open(host: str, name: str):
     """Nobody reaches 0.0.0.0 on another machine."""
     assert _name_of(host) == name
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "reviews.example"])
+def test_others_are_shown_videos_of_named_folders_alone(host: str, tmp_path: Path):
+    """Rows name any file: who listens beyond this machine says where the videos are."""
+    with pytest.raises(UserError, match=r"--set decode\.sources\.roots="):
+        serve("out", tmp_path / "db", "ann", DecodeConfig(), host=host, port=0, tell=print)
+    _check_host(host, SourcesConfig(roots=("/data/videos",)))
+    _check_host(host, SourcesConfig(schemes=("s3",)))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_who_reviews_alone_need_not_say_where_videos_are(host: str):
+    """Whoever sits at this machine opens its files anyway."""
+    _check_host(host, SourcesConfig())
 
 
 def test_a_port_that_is_taken_is_told():

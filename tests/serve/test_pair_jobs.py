@@ -89,6 +89,7 @@ def rows_of(rows: list[dict]) -> dict[str, dict]:
     return by_id
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_with_the_next_service_and_makes_what_generate_makes(site: SimpleNamespace, root: Path):
     """Ended in its middle and taken up from its folder: each clip once, the rows of `videopasta generate`."""
     with open_service(site, root) as client:

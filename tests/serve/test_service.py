@@ -8,13 +8,16 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
+import grpc
 import openai
 import psutil
 import pytest
+from ray.serve._private.constants import DEFAULT_GRPC_PORT
 
 from tests.conftest import REPOSITORY
 from tests.serve.chats import OTHER_TOKEN, TOKEN, data_url, frames_message, image_url, user, video_message
@@ -197,11 +200,34 @@ def test_health_and_metrics(service: SimpleNamespace, client: openai.OpenAI):
 
 def test_it_listens_on_loopback_alone(service: SimpleNamespace):
     """Replicas, proxy and dashboard, as the Ray that it started."""
+    listens = listening(service)
+    assert {address for address, _ in listens} == {"127.0.0.1"}
+    assert service.port in {port for _, port in listens}
+
+
+def listening(service: SimpleNamespace) -> set[tuple[str, int]]:
+    """Address and port of all that the service and its Ray listen on."""
     me = psutil.Process(service.process.pid)
     connections = [one for process in [me, *me.children(recursive=True)] for one in process.net_connections("inet")]
-    listens = {one.laddr.ip.removeprefix("::ffff:") for one in connections if one.status == "LISTEN"}
-    assert listens == {"127.0.0.1"}
-    assert service.port in {one.laddr.port for one in connections}
+    return {(one.laddr.ip.removeprefix("::ffff:"), one.laddr.port) for one in connections if one.status == "LISTEN"}
+
+
+def test_nothing_is_served_by_grpc(service: SimpleNamespace):
+    """Ray Serve's gRPC proxy, which no token of ours guards, is off: no port answers its calls, nor is it its usual."""
+    ports = [port for _, port in listening(service)]
+    assert len(ports) > 10
+    assert DEFAULT_GRPC_PORT not in ports
+    with ThreadPoolExecutor(len(ports)) as pool:  # some wait for more until the time is over
+        assert not any(pool.map(answers_serves_grpc, ports))
+
+
+def answers_serves_grpc(port: int) -> bool:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            channel.unary_unary("/ray.serve.RayServeAPIService/Healthz")(b"", timeout=5)
+        except grpc.RpcError:
+            return False
+    return True
 
 
 def test_tokens_are_in_no_log(service: SimpleNamespace, ray_folder: Path):

@@ -41,45 +41,53 @@ def align(
     generate_config: Annotated[Path | None, typer.Option(help="YAML file of the pairs. Default: the paper's")] = None,
     train_config: Annotated[Path | None, typer.Option(help="YAML file of the training")] = None,
     evaluate_config: Annotated[Path | None, typer.Option(help="YAML file of the evaluations")] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """From videos to an aligned model and whether it is better: generate, train, evaluate, compare. Continues."""
     from pyarrow import fs as pafs
 
     from videopasta import storage
-    from videopasta.cli.evaluate import compare, evaluate, questions
+    from videopasta.cli.evaluate import evaluate, questions, write_comparison
     from videopasta.cli.pairs import generate
-    from videopasta.config import EvaluateConfig, TrainConfig, load_config
+    from videopasta.config import EvaluateConfig, TrainConfig, dump_yaml, load_config
     from videopasta.tiny.truth import FILE_NAME
 
     # At once: a mistake in them would show after hours.
-    base = load_config(TrainConfig, train_config, []).model
-    template = load_config(EvaluateConfig, evaluate_config, []).prompt_template
+    training = load_config(TrainConfig, train_config)
+    evaluation = load_config(EvaluateConfig, evaluate_config)
+    is_rendered = storage.is_local(unseen) and storage.exists(storage.join(unseen, FILE_NAME))
     pairs, aligned, asked, before, after, report = (
         storage.join(out, name) for name in ("pairs", "aligned", "questions", "before", "after", "report")
     )
     console.rule("1. Pairs", align="left")
-    generate(videos, pairs, generate_config)
+    generate(videos, pairs, generate_config, dry_run=dry_run)
 
     console.rule("2. Training on the pairs", align="left")
-    train(pairs, aligned, train_config)
+    if dry_run:
+        console.print(dump_yaml(training), highlight=False, markup=False)
+    else:
+        train(pairs, aligned, train_config)
 
     console.rule("3. Questions about unseen videos", align="left")
-    source = unseen
-    if not (storage.is_local(unseen) and storage.exists(storage.join(unseen, FILE_NAME))):
-        source = storage.join(out, "unseen")
-        generate(unseen, source, generate_config)
-    questions(source, asked, prompt_template=template)
+    source = unseen if is_rendered else storage.join(out, "unseen")
+    if not is_rendered:
+        generate(unseen, source, generate_config, dry_run=dry_run)
+    if not dry_run:
+        questions(source, asked, prompt_template=evaluation.prompt_template)
 
     console.rule("4. Before and after", align="left")
-    for model, folder in ((base, before), (storage.join(aligned, "model"), after)):
+    if dry_run:
+        console.print(dump_yaml(evaluation), highlight=False, markup=False)
+        return
+    for model, folder in ((training.model, before), (storage.join(aligned, "model"), after)):
         evaluate(folder, model, asked, pairs, aligned, config=evaluate_config)
 
     console.rule("5. Is it better?", align="left")
     if storage.is_local(out):
-        compare(before, [after], report)
+        write_comparison(before, [after], Path(storage.local_path(report)), evaluation.decode)
         return
     with tempfile.TemporaryDirectory() as folder:
-        compare(before, [after], folder)
+        write_comparison(before, [after], Path(folder), evaluation.decode)
         filesystem, path = storage.resolve(report)
         pafs.copy_files(folder, path, destination_filesystem=filesystem)
     console.print(f"copied to {report}", highlight=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from videopasta.cli.options import ConfigFile, Overrides, console
+from videopasta.cli.options import ConfigFile, DryRun, Overrides, console
 from videopasta.errors import UserError
 
 Calibration = Annotated[
@@ -44,6 +44,7 @@ def calibrate(
     config: ConfigFile = None,
     set_: Overrides = None,
     clips: Annotated[int, typer.Option(min=2, help="How many, evenly over the list")] = 24,
+    dry_run: DryRun = False,
 ) -> None:
     """Measure what a clip costs each pool, by a short run whose pairs are thrown away."""
     from videopasta.cluster import calibrate as calibrates
@@ -52,6 +53,9 @@ def calibrate(
     from videopasta.config import GenerateConfig, load_config
 
     settings = load_config(GenerateConfig, config, set_ or [])
+    if dry_run:
+        console.print(calibrates.describe(videos, settings, clips), highlight=False, markup=False)
+        return
     profile = calibrates.calibrate(videos, settings, clips, console)
     write_profile(profile, out)
     console.print(profile_table(profile))

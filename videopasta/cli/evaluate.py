@@ -1,14 +1,17 @@
 """Whether a model is better: questions, evaluation, comparison, ablation."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from videopasta import storage
-from videopasta.cli.options import ConfigFile, DryRun, Overrides, console, warn_of_remote_code
+from videopasta.cli.options import ConfigFile, DryRun, Limits, Overrides, console, warn_of_remote_code
 from videopasta.errors import UserError
+
+if TYPE_CHECKING:
+    from videopasta.config import DecodeConfig
 
 
 def questions(
@@ -93,12 +96,18 @@ def compare(
     base: Annotated[str, typer.Argument(help="The --out of the evaluation before")],
     tuned: Annotated[list[str], typer.Argument(help="Of the evaluation after; of several seeds: several")],
     out: Annotated[str, typer.Option(help="Local folder; gets report.json, report.md and report.html")],
+    set_: Limits = None,
 ) -> None:
     """Before against after, with intervals: what got better, what got worse, and ten answers that changed."""
+    from videopasta.config import ShowConfig, load_config
+
+    write_comparison(base, tuned, _local(out), load_config(ShowConfig, overrides=set_ or ()).decode)
+
+
+def write_comparison(base: str, tuned: list[str], folder: Path, decode: "DecodeConfig") -> None:
     from videopasta.evaluate import report, tables
 
-    folder = _local(out)
-    made = report.write_report(base, tuned, folder)
+    made = report.write_report(base, tuned, folder, decode)
     console.print(*tables.comparison_tables(made))
     console.print(f"{folder / 'report.html'}", highlight=False)
 
@@ -111,11 +120,16 @@ def ablate(
     ],
     train_config: Annotated[Path, typer.Option(help="YAML file of the trainings")],
     evaluate_config: Annotated[Path, typer.Option(help="YAML file of the evaluations")],
+    dry_run: DryRun = False,
 ) -> None:
     """Train with the pairs of one failure mode at a time, and with all: the paper's Table 2. Continues where it was."""
     from videopasta.evaluate import ablation
 
     folder = _local(out)
+    if dry_run:
+        told = ablation.describe(pairs, questions, folder, train_config, evaluate_config)
+        console.print(told, highlight=False, markup=False)
+        return
     console.print(ablation.ablate(pairs, questions, folder, train_config, evaluate_config, console))
     console.print(f"{folder / 'ablation.md'}", highlight=False)
 

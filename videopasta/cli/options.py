@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 console = Console()
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; configs/ has some. Default: the paper's")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value over the file, e.g. queries.per_mode=4")]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value: which videos may be opened, and how, e.g. decode.sources.roots=[/data]"),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the configuration and what would be done, and stop")]
 
 

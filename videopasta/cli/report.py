@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from videopasta.cli.exchange import AllowRejects, Rewrite, end_with, rules
-from videopasta.cli.options import console
+from videopasta.cli.options import Limits, console
 
 License = Annotated[str | None, typer.Option("--license", help="Of the pairs, as the hub names it: cc-by-4.0")]
 SourceLicense = Annotated[str | None, typer.Option(help="Of the videos, in words")]
@@ -20,17 +20,18 @@ def report(
         int, typer.Option(min=0, help="Pairs of each failure mode, and dropped candidates, to show")
     ] = 3,
     name: Annotated[str | None, typer.Option(help="Of the dataset, in its card. Default: the folder's")] = None,
-    license_: Annotated[
-        str | None, typer.Option("--license", help="Of the pairs, as the hub names it: cc-by-4.0")
-    ] = None,
-    source_license: Annotated[str | None, typer.Option(help="Of the videos, in words")] = None,
+    license_: License = None,
+    source_license: SourceLicense = None,
+    set_: Limits = None,
 ) -> None:
     """Write one page about a set of pairs, and its dataset card."""
+    from videopasta.config import ShowConfig, load_config
     from videopasta.report.card import write_card
     from videopasta.report.page import read_report, write_page
 
+    settings = load_config(ShowConfig, overrides=set_ or ())
     made = read_report(folder)
-    write_page(made, out, samples=samples)
+    write_page(made, out, settings.decode, samples=samples)
     write_card(made, out / "README.md", name=name, license_=license_, source_license=source_license)
     console.print(f"{out}/report.html, report.json, README.md: {made.facts.num_pairs} pairs", highlight=False)
 
@@ -46,12 +47,15 @@ def publish(
     public: Annotated[bool, typer.Option("--public", help="For everybody; default: for you alone")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only prepare the files")] = False,
     allow_rejects: AllowRejects = False,
+    set_: Limits = None,
 ) -> None:
     """Put a set of pairs on the Hugging Face hub, with its card."""
+    from videopasta.config import ExportConfig, load_config
     from videopasta.report import publish as publishing
 
+    settings = load_config(ExportConfig, overrides=[*(set_ or []), f"videos={videos}"])
     rejects = publishing.prepare(
-        folder, out, name=repo.rpartition("/")[2], videos=videos, rewrite=rules(rewrite), license_=license_,
+        folder, out, settings, name=repo.rpartition("/")[2], rewrite=rules(rewrite), license_=license_,
         source_license=source_license,
     )  # fmt: skip
     table = Table("file", "bytes")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from videopasta.cli.options import console
+from videopasta.cli.options import Limits, console
 from videopasta.errors import UserError
 
 
@@ -20,9 +20,11 @@ def review(
         "127.0.0.1"
     ),
     db: Annotated[Path | None, typer.Option(help="Where decisions are kept. Default: FOLDER/reviews")] = None,
+    set_: Limits = None,
     export: Annotated[bool, typer.Option("--export", help="Only write FOLDER/reviews/decisions.parquet")] = False,
 ) -> None:
     """Look at pairs in a browser: frames, answers, verdict; accept, reject, swap or edit them by the keyboard."""
+    from videopasta.config import ShowConfig, load_config
     from videopasta.review.decisions import Decisions
     from videopasta.review.server import database_of, serve
 
@@ -37,7 +39,8 @@ def review(
         decisions.close()
     else:
         count = serve(
-            folder, database, reviewer or getpass.getuser(), host=host, port=port,
+            folder, database, reviewer or getpass.getuser(), load_config(ShowConfig, overrides=set_ or ()).decode,
+            host=host, port=port,
             tell=lambda url: console.print(f"Review at {url}\nCtrl-C ends it.", highlight=False, soft_wrap=True),
         )  # fmt: skip
     console.print(f"{folder}/reviews/decisions.parquet: {count} decisions", highlight=False, soft_wrap=True)

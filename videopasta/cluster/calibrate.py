@@ -54,6 +54,19 @@ def calibrate(videos: str, config: GenerateConfig, num_clips: int, console: Cons
     )
 
 
+def describe(videos: str, config: GenerateConfig, num_clips: int) -> str:
+    """What `calibrate` would run, for people.
+
+    Raises:
+        UserError: as `run.plan_run`.
+    """
+    config = with_fixed_pools(config)
+    with tempfile.TemporaryDirectory(prefix=scratch.prefix("calibrate")) as folder:
+        plan = run.plan_run(videos, PairStore(folder), config)
+    told = f"{len(plan.only(num_clips).missing)} of {plan.num_entries} clips, whose pairs are thrown away"
+    return f"{told}\n{run.describe_pools(config)}"
+
+
 def with_fixed_pools(config: GenerateConfig) -> GenerateConfig:
     """`config` whose pools stay at their smallest: an actor that starts in the middle would blur what one does."""
     value = config.model_dump()

@@ -5,7 +5,7 @@ Every key, its default, its reason and its source stand beside it in `video.py`,
 """
 
 from videopasta.config.evaluate import BenchmarksConfig, EvaluateConfig, PreferenceConfig
-from videopasta.config.exchange import ExportConfig, ImportConfig, RefilterConfig
+from videopasta.config.exchange import ExportConfig, ImportConfig, RefilterConfig, ShowConfig
 from videopasta.config.generate import FAILURE_MODES, FailureMode, GenerateConfig, SamplingConfig
 from videopasta.config.load import differences, dump_yaml, fingerprint, load_config
 from videopasta.config.models import EnginePoolConfig, ModelConfig, OpenAIModel, PoolConfig, VllmModel
@@ -45,6 +45,7 @@ __all__ = [
     "RefilterConfig",
     "SamplingConfig",
     "ServeConfig",
+    "ShowConfig",
     "SourcesConfig",
     "TrainConfig",
     "UniformPlan",

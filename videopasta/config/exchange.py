@@ -1,4 +1,4 @@
-"""The configurations of `videopasta export`, `import` and `refilter`."""
+"""The configurations of `videopasta export`, `import`, `refilter`, and of what shows pairs to people."""
 
 from typing import Literal
 
@@ -59,3 +59,10 @@ class RefilterConfig(Frozen):
     """Pairs of a clip, over its failure modes and queries in turn, the most confident first. None: all."""
     balance: bool = False
     """As many pairs of each failure mode as of the rarest that has any, over the clips in turn."""
+
+
+class ShowConfig(Frozen):
+    """What `videopasta review`, `report` and `compare` may open to show frames."""
+
+    decode: DecodeConfig = DecodeConfig()
+    """Deadlines, limits and sources of the videos; frames, sizes and decoders stand in the rows."""

@@ -27,7 +27,7 @@ from videopasta.dpo.data import COLUMNS, Selection, digest_rows, pair_files, rea
 from videopasta.dpo.trackers import check_tracking
 from videopasta.engine.models import absolute, check_model
 from videopasta.errors import UserError
-from videopasta.ray_session import ray_session
+from videopasta.ray_session import ray_session, user_error_in
 from videopasta.run_file import RunFile
 
 SCHEMA_VERSION = 1
@@ -224,7 +224,7 @@ def _fit(plan: Plan, pairs: str, out: str, config: TrainConfig, run: str) -> Any
         result = trainer.fit()
     except TrainingFailedError as error:
         for failure in getattr(error, "worker_failures", {}).values():
-            cause = _user_error(failure)
+            cause = user_error_in(failure)
             if cause is not None:
                 raise cause from error
         raise
@@ -235,15 +235,6 @@ def _resources(workers: WorkersConfig) -> dict[str, float]:
     """What one worker reserves, by Ray's names."""
     gpus = {"GPU": workers.num_gpus} if workers.num_gpus else {}
     return {"CPU": workers.num_cpus} | gpus | workers.resources
-
-
-def _user_error(error: BaseException | None) -> UserError | None:
-    """The error for people at the bottom of Ray's wrappings."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return error
-        error = getattr(error, "base_exc", None) or getattr(error, "_base_exc", None) or error.__cause__
-    return None
 
 
 def _best(result: Any, num_pairs: int) -> tuple[Any, dict[str, float]]:

@@ -29,7 +29,10 @@ METRICS = (
 )
 T = TypeVar("T")
 MAX_STARTS = 5
-"""An engine that was started so often without finishing one clip is no clip's fault."""
+"""An engine that ended so often before it had begun one clip is no clip's fault."""
+MAX_FRUITLESS_STARTS = 20
+"""An engine that ended so often before it had finished one clip will end under all others, too. With `attempts=3` ten
+poisonous clips, and no good one, would have to be in flight together to end it so often."""
 
 
 class Process(NamedTuple):
@@ -48,8 +51,10 @@ class Attempts:
         self._last_words: dict[str, tuple[str, str]] = {}
         self._processes: dict[str, Sequence[Process]] = {}
 
-    def begin(self, key: str) -> int:
-        """Note that it begins now; how often it had begun before without coming to an end."""
+    def begin(self, key: str, *, ends: str | None = None) -> int:
+        """Note that it begins now, by which `ends` came to an end; how often it had begun before without an end."""
+        if ends is not None:
+            self.end(ends)
         self._open[key] += 1
         return self._open[key] - 1
 
@@ -107,8 +112,8 @@ class EngineHost:
             leave: ends this process, so that Ray starts the actor anew.
 
         Raises:
-            RuntimeError: it was started `MAX_STARTS` times and ended each time before it had finished a clip, or it is
-            over `recycle_above_gib` from its start.
+            RuntimeError: it was started `MAX_STARTS` times and ended each time before it had begun a clip, or
+            `MAX_FRUITLESS_STARTS` times before it had finished one, or it is over `recycle_above_gib` from its start.
             Exception: what `start` raises the first time. Later it may be what a killed predecessor left: tried again.
         """
         import ray
@@ -116,17 +121,20 @@ class EngineHost:
         self._pool, self._attempts, self._leave = pool, attempts, leave or _end_process
         context = ray.get_runtime_context()
         self._start_key = f"start {context.get_actor_id()}"
-        num_starts = ray.get(attempts.begin.remote(self._start_key))
-        if num_starts >= MAX_STARTS:
-            raise RuntimeError(
-                f"the engine was started {num_starts} times and ended each time before it had finished a clip; its log "
-                "in Ray's folder says why. Often it is memory: give the pool more, or lower clips_in_flight"
-            )
+        self._fruitless_key = f"fruitless {context.get_actor_id()}"
+        limits = {self._start_key: (MAX_STARTS, "begun"), self._fruitless_key: (MAX_FRUITLESS_STARTS, "finished")}
+        for key, (most, done) in limits.items():
+            num_starts = ray.get(attempts.begin.remote(key))
+            if num_starts >= most:
+                raise RuntimeError(
+                    f"the engine was started {num_starts} times and ended each time before it had {done} a clip; its "
+                    "log in Ray's folder says why. Often it is memory: give the pool more, or lower clips_in_flight"
+                )
         _kill(ray.get(attempts.left_behind.remote(self._start_key)), context.get_node_id())
         try:
             self.engine = start()
         except Exception:
-            if num_starts:
+            if context.was_current_actor_reconstructed:
                 logging.getLogger(__name__).exception("the engine does not start again")
                 self._leave()
             raise
@@ -152,14 +160,15 @@ class EngineHost:
         """
         times, words = await self._attempts.unfinished.remote(key)
         if times >= self._pool.attempts:
-            await self._attempts.end.remote(key, self._start_key)
+            await self._attempts.end.remote(key)
             reason, detail = words or ("engine_died", "without a word")
             raise RequestError(reason, f"{times} times, at last while the engine worked on this clip alone: {detail}")
         if self._is_too_large():
             async with self._turns.turn(alone=True):
                 self._leave()
         async with self._turns.turn(alone=times > 0):
-            await self._attempts.begin.remote(key)
+            # With it the start is over: if the engine ends now, this clip and those beside it are charged with it.
+            await self._attempts.begin.remote(key, ends=self._start_key)
             try:
                 async with asyncio.timeout(self._pool.deadline_s) as limit:
                     result = await work(self.engine)
@@ -175,9 +184,9 @@ class EngineHost:
                 self._leave()
                 raise
             except RequestError:
-                await self._attempts.end.remote(key, self._start_key)
+                await self._attempts.end.remote(key, self._fruitless_key)
                 raise
-        await self._attempts.end.remote(key, self._start_key)
+        await self._attempts.end.remote(key, self._fruitless_key)
         return result
 
     def _is_too_large(self) -> bool:

@@ -39,14 +39,12 @@ def ablate(pairs: str, questions: str, out: Path, train_config: Path, evaluate_c
     """
     from videopasta.dpo import run as training
 
-    base = load_config(TrainConfig, train_config)
     base, pairs = load_config(TrainConfig, train_config), storage.absolute(pairs)
     before = _evaluate(base.model, base.revision, questions, str(out / "before"), evaluate_config, console)
     found: dict[str, Comparison] = {}
     for name, modes in SUBSETS.items():
         console.rule(f"pairs: {name}", align="left")
-        config = training.anchored(base.model_copy(update={"failure_modes": modes}))
-        aligned = storage.absolute(str(out / name / "aligned"))
+        config, aligned = _of_subset(base, modes), _aligned(out, name)
         plan = training.plan_training(pairs, aligned, config)
         console.print(training.describe(plan), highlight=False, markup=False)
         outcome = training.train(plan, pairs, aligned, config, console)
@@ -56,11 +54,44 @@ def ablate(pairs: str, questions: str, out: Path, train_config: Path, evaluate_c
     return _table(found)
 
 
+def describe(pairs: str, questions: str, out: Path, train_config: Path, evaluate_config: Path) -> str:
+    """What `ablate` would do, for people.
+
+    Raises:
+        UserError: as `ablate`, before a model is loaded.
+    """
+    from videopasta.dpo import run as training
+
+    base, pairs = load_config(TrainConfig, train_config), storage.absolute(pairs)
+    settings = _asking(base.model, base.revision, evaluate_config)
+    plan = run.plan_evaluation(storage.absolute(str(out / "before")), settings, questions=questions)
+    lines = [f"before, and after each training: {run.describe(plan, settings)}"]
+    for name, modes in SUBSETS.items():
+        told = training.describe(training.plan_training(pairs, _aligned(out, name), _of_subset(base, modes)))
+        lines.append(f"pairs: {name}: {told}")
+    return "\n".join(lines)
+
+
+def _of_subset(base: TrainConfig, modes: tuple[FailureMode, ...]) -> TrainConfig:
+    from videopasta.dpo import run as training
+
+    return training.anchored(base.model_copy(update={"failure_modes": modes}))
+
+
+def _aligned(out: Path, name: str) -> str:
+    return storage.absolute(str(out / name / "aligned"))
+
+
+def _asking(model: str, revision: str | None, config: Path) -> EvaluateConfig:
+    return run.anchored(
+        load_config(EvaluateConfig, config, [f"model.model={model}", f"model.revision={revision or 'null'}"])
+    )
+
+
 def _evaluate(
     model: str, revision: str | None, questions: str, out: str, config: Path, console: Console
 ) -> run.Evaluation:
-    named = [f"model.model={model}", f"model.revision={revision or 'null'}"]
-    settings = run.anchored(load_config(EvaluateConfig, config, named))
+    settings = _asking(model, revision, config)
     out = storage.absolute(out)
     plan = run.plan_evaluation(out, settings, questions=questions)
     console.print(run.describe(plan, settings), highlight=False, markup=False)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from videopasta import storage
+from videopasta.config import DecodeConfig
 from videopasta.evaluate.compare import Change, Comparison, compare, percent, points
 from videopasta.evaluate.questions import LETTERS
 from videopasta.evaluate.run import Evaluation, read_evaluation
 from videopasta.evaluate.scores import Cell, mode_names
 from videopasta.pages import templates
-from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip, recorded_decode
+from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip
 from videopasta.video import VideoError
 
 NUM_CHANGED = 10
@@ -60,13 +61,14 @@ class ChangedAnswer:
     why_none: str
 
 
-def write_report(base: str, tuned: Sequence[str], out: Path) -> Comparison:
+def write_report(base: str, tuned: Sequence[str], out: Path, decode: DecodeConfig) -> Comparison:
     """Compare evaluations, and write the three files.
 
     Args:
         base: the output folder of the evaluation before.
         tuned: of those after.
         out: gets the files.
+        decode: what may be opened to show frames, and within which limits.
 
     Raises:
         UserError: there is no evaluation in one of them, or they cannot be compared.
@@ -80,7 +82,7 @@ def write_report(base: str, tuned: Sequence[str], out: Path) -> Comparison:
     pictures = {
         "differences": figure_uri(_draw_differences(made)) if made.changes else None,
         "curves": [curve for one in afters if (curve := _curves(one)) is not None],
-        "changed": _changed(made, before, afters[0]),
+        "changed": _changed(made, before, afters[0], decode),
     }
     (out / "report.html").write_text(pages.get_template("report.html.j2").render(facts | pictures).strip() + "\n")
     return made
@@ -205,9 +207,9 @@ def _curves(after: Evaluation) -> str | None:
         return data_uri("image/png", stream.read())
 
 
-def _changed(made: Comparison, before: Evaluation, after: Evaluation) -> list[ChangedAnswer]:
+def _changed(made: Comparison, before: Evaluation, after: Evaluation, decode: DecodeConfig) -> list[ChangedAnswer]:
     olds, news = ({row["question_id"]: row for row in one.answers} for one in (before, after))
-    loader = FrameLoader(recorded_decode(after.fingerprint))
+    loader = FrameLoader(decode)
     try:
         return [
             _changed_answer(one.better, one.way, olds[one.question_id], news[one.question_id], loader)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videopasta.config import DecodeConfig
 from videopasta.errors import UserError
 from videopasta.pages import templates
 from videopasta.pairs.reviews import read_reviews
 from videopasta.pairs.store import PairStore
-from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip, recorded_decode
+from videopasta.pictures import FrameLoader, data_uri, figure_uri, filmstrip
 from videopasta.report.facts import COLUMNS, Effort, Facts, effort_of
 from videopasta.review.agreement import Agreement, agreement
 from videopasta.review.differences import Part, differing_words
@@ -88,18 +89,19 @@ def read_report(folder: str) -> Report:
     )  # fmt: skip
 
 
-def write_page(report: Report, out: Path, *, samples: int, seed: int = 0) -> None:
+def write_page(report: Report, out: Path, decode: DecodeConfig, *, samples: int, seed: int = 0) -> None:
     """Write report.json and report.html.
 
     Args:
         report: from `read_report`.
         out: folder that gets them.
+        decode: what may be opened to show frames, and within which limits.
         samples: pairs of each failure mode that are shown, and dropped candidates in all.
         seed: of their choice.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n")
-    pairs, dropped = _samples(report.uri, samples, seed)
+    pairs, dropped = _samples(report.uri, decode, samples, seed)
     page = templates(TEMPLATES).get_template("report.html.j2").render(
         report=report, facts=report.facts, effort=report.effort, lengths=figure_uri(_draw_lengths(report.facts)),
         confidences=figure_uri(_draw_confidences(report.facts)) if report.facts.confidences else None, pairs=pairs,
@@ -108,7 +110,7 @@ def write_page(report: Report, out: Path, *, samples: int, seed: int = 0) -> Non
     (out / "report.html").write_text(page.strip() + "\n")
 
 
-def _samples(folder: str, count: int, seed: int) -> tuple[list[Sample], list[Sample]]:
+def _samples(folder: str, decode: DecodeConfig, count: int, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Some pairs of each failure mode, and some dropped candidates: drawn, so that nobody has chosen them."""
     store, rng = PairStore(folder), random.Random(seed)
     columns = ["pair_id", "failure_mode", "accepted"]
@@ -123,7 +125,7 @@ def _samples(folder: str, count: int, seed: int) -> tuple[list[Sample], list[Sam
         for row in table.to_pylist()
         if row["pair_id"] in wanted
     }
-    loader = FrameLoader(recorded_decode(store.require_run()["fingerprint"]))
+    loader = FrameLoader(decode)
     try:
         made = {kind: [_sample(rows[pair_id], loader) for pair_id in ids] for kind, ids in drawn.items()}
     finally:

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,9 +27,9 @@ _LOCAL = ("/", "~", "file://")
 def prepare(
     folder: str,
     out: Path,
+    config: ExportConfig,
     *,
     name: str,
-    videos: Literal["link", "embed"],
     rewrite: tuple[tuple[str, str], ...] = (),
     license_: str | None = None,
     source_license: str | None = None,
@@ -40,8 +39,8 @@ def prepare(
     Args:
         folder: an output folder of generate, import or refilter.
         out: gets the files; a new folder.
+        config: of the export; with `videos: embed` rows name the file alone.
         name: of the dataset.
-        videos: `link`: rows name them; `embed`: rows hold them, and name the file alone.
         rewrite: prefixes of the names of videos and models, and what stands for them.
         license_: of the pairs.
         source_license: of the videos.
@@ -53,9 +52,9 @@ def prepare(
         UserError: as `export` and `read_report`, or rows would tell everybody the paths of this machine.
     """
     report = read_report(folder)
-    if videos == "embed":
+    if config.videos == "embed":
         rewrite = (*rewrite, *((f"{parent}/", "") for parent in _local_folders(folder)))
-    written, rejects = export(folder, str(out), "hf", ExportConfig(videos=videos), rewrite=rewrite)
+    written, rejects = export(folder, str(out), "hf", config, rewrite=rewrite)
     for uri in _video_uris(out):
         if uri.startswith(_LOCAL):
             raise UserError(

@@ -36,6 +36,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from videopasta import storage
+from videopasta.config import SourcesConfig
 from videopasta.errors import UserError
 from videopasta.pages import templates
 from videopasta.pairs.reviews import Action
@@ -66,6 +67,8 @@ class Review:
     catalogue: Catalogue
     decisions: Decisions
     filmstrips: FilmstripMaker
+    sources: SourcesConfig
+    """Where a video must lie to be played."""
     out: str
     reviewer: str
     """Who reviews, until a browser says another name."""
@@ -286,7 +289,7 @@ class _Pages:
         if row is None:
             return self._missing(request)
         try:
-            uri = check_source(row["video_uri"], self._review.catalogue.decode.sources)
+            uri = check_source(row["video_uri"], self._review.sources)
         except VideoError as error:
             return PlainTextResponse(f"{error}\n", 403)
         if not storage.is_local(uri):

@@ -6,7 +6,6 @@ from typing import Any
 
 from videopasta.errors import UserError
 from videopasta.pairs.store import PairStore
-from videopasta.pictures import recorded_decode
 from videopasta.review.queue import Entry
 
 _COLUMNS = ("pair_id", "failure_mode", "adversary", "accepted", "drop_reason", "verdict")
@@ -23,7 +22,7 @@ class Catalogue:
             UserError: `out` is no folder of pairs, or holds no candidates.
         """
         store = PairStore(out)
-        self.decode = recorded_decode(store.require_run()["fingerprint"])
+        store.require_run()
         self.entries: dict[str, Entry] = {}
         self._places: dict[str, tuple[str, int]] = {}
         for name, table in store.read_shards("candidates", _COLUMNS):

@@ -1,6 +1,7 @@
 """The review page's server: on this machine alone, for who has the address that it printed."""
 
 import contextlib
+import ipaddress
 import secrets
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from videopasta import storage
+from videopasta.config import DecodeConfig, SourcesConfig
 from videopasta.errors import UserError
 from videopasta.pairs.reviews import FOLDER
 from videopasta.review.app import Review, make_app
@@ -35,28 +37,32 @@ def database_of(out: str, given: Path | None) -> Path:
     return Path(storage.local_path(storage.join(out, FOLDER, DATABASE)))
 
 
-def serve(out: str, database: Path, reviewer: str, *, host: str, port: int, tell: Callable[[str], None]) -> int:
+def serve(
+    out: str, database: Path, reviewer: str, decode: DecodeConfig, *, host: str, port: int, tell: Callable[[str], None]
+) -> int:
     """Serve until Ctrl-C or SIGTERM; then write the decisions as Parquet, and say how many stand.
 
     Args:
         out: an output folder of `videopasta generate`.
         database: gets the decisions.
         reviewer: who reviews, until a browser says another name.
+        decode: what may be opened to show frames and clips, and within which limits.
         host: what it listens on.
         port: 0: any that is free.
         tell: gets the address, once it answers.
 
     Raises:
-        UserError: the folder holds nothing to review, or the port is taken.
+        UserError: the folder holds nothing to review, the port is taken, or others could be shown any file.
     """
+    _check_host(host, decode.sources)
     catalogue = Catalogue(out)
     decisions = Decisions(database)
-    filmstrips = FilmstripMaker(catalogue.decode)
+    filmstrips = FilmstripMaker(decode)
     try:
         listening = _listen(host, port)
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
-        review = Review(catalogue, decisions, filmstrips, out, reviewer)
+        review = Review(catalogue, decisions, filmstrips, decode.sources, out, reviewer)
         app = make_app(review, token=token, cookie=f"videopasta-review-{port}")
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_PATIENCE_S
@@ -67,6 +73,18 @@ def serve(out: str, database: Path, reviewer: str, *, host: str, port: int, tell
     finally:
         filmstrips.close()
         decisions.close()
+
+
+def _check_host(host: str, sources: SourcesConfig) -> None:
+    """Rows name any file; whoever has the address may be shown those of the folders of videos alone."""
+    local = host == "localhost"
+    with contextlib.suppress(ValueError):  # a name
+        local = ipaddress.ip_address(host).is_loopback
+    if not local and "file" in sources.schemes and not sources.roots:
+        raise UserError(
+            f"--host {host}: others could be shown any file of this machine that a row names; say where the videos "
+            "are, for example --set decode.sources.roots=[/data/videos]"
+        )
 
 
 def _name_of(host: str) -> str:
