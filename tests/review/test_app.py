@@ -300,9 +300,8 @@ def test_a_video_that_is_gone_or_another_is_told(tmp_path: Path):
 
 def test_a_video_that_is_there_again_is_shown(tmp_path: Path):
     """When its page is loaded again; the service goes on meanwhile."""
-    catalogue = Catalogue(make_folder(tmp_path, num_clips=1))
-    made = Review(catalogue, Decisions(tmp_path / "d.sqlite3"), FilmstripMaker(catalogue.decode), str(tmp_path), "ann")
-    browser, page = open_browser(made), f"/pairs/{next(iter(catalogue.entries))}"
+    made = make_review(make_folder(tmp_path, num_clips=1), tmp_path)
+    browser, page = open_browser(made), f"/pairs/{next(iter(made.catalogue.entries))}"
     (tmp_path / "0.mp4").rename(tmp_path / "elsewhere")
     assert "No frames: missing" in browser.get(page).text
     (tmp_path / "elsewhere").rename(tmp_path / "0.mp4")
