@@ -75,10 +75,18 @@ class Laboratory:
     """Clips, a configuration, a cluster and an unbroken run: what all broken runs share."""
 
     def __init__(
-        self, folder: Path, cluster: LocalCluster, config: Mapping[str, Any], *, num_clips: int = NUM_CLIPS
+        self, folder: Path, cluster: LocalCluster, config: Mapping[str, Any], *, num_clips: int, temporary: str
     ) -> None:
-        """Render the clips, and make the unbroken run on `cluster`, below `folder`."""
-        self.folder, self._cluster = folder, cluster
+        """Render the clips, and make the unbroken run on `cluster`, below `folder`.
+
+        Args:
+            folder: gets all of it.
+            cluster: runs it.
+            config: of the runs.
+            num_clips: in each.
+            temporary: pattern of what may not be left in the nodes' temporary folders.
+        """
+        self.folder, self._cluster, self._temporary = folder, cluster, temporary
         self._videos, self._disk, self._scratch = folder / "videos", folder / "disk", folder / "scratch"
         for one in (self._videos, self._disk, self._scratch):
             one.mkdir()
@@ -187,7 +195,7 @@ class Laboratory:
         deadline = time.monotonic() + 30
         while self._cluster.processes("ray::", "Actor") and time.monotonic() < deadline:
             time.sleep(0.1)
-        return [path for folder in self._cluster.temporary for path in folder.iterdir()]
+        return [path for folder in self._cluster.temporary for path in folder.glob(self._temporary)]
 
 
 def _rows(out: Path, kind: str) -> tuple[dict[str, dict[str, Any]], int]:
@@ -248,4 +256,7 @@ def laboratory(*, num_clips: int = NUM_CLIPS, config: Mapping[str, Any] | None =
     with tempfile.TemporaryDirectory(prefix="vp-", dir="/tmp") as name:
         folder = Path(name)
         with LocalCluster(folder / "cluster") as cluster:
-            yield Laboratory(folder, cluster, config or scripted_config(Endpoint()), num_clips=num_clips)
+            # vLLM and torch leave files of their own, also where nothing was killed.
+            temporary = "*" if config is None else "videopasta-*"
+            config = config or scripted_config(Endpoint())
+            yield Laboratory(folder, cluster, config, num_clips=num_clips, temporary=temporary)
