@@ -44,10 +44,8 @@ class Kind(StrEnum):
 _OF_DECODING = frozenset({Kind.DECODER, Kind.DECODE_ACTOR})
 ENDS_THE_DRIVER = {
     Kind.DRIVER: (-signal.SIGKILL,),
-    Kind.DRIVER_TERM: (
-        128 + signal.SIGTERM,
-        -signal.SIGTERM,
-    ),  # the latter before it has got to Ray, which listens to it
+    # By the signal itself before it has come as far as Ray, which listens to it.
+    Kind.DRIVER_TERM: (128 + signal.SIGTERM, -signal.SIGTERM),
     Kind.WRITER: (-signal.SIGKILL,),
     Kind.DISK_FULL: (2,),
 }
